@@ -115,6 +115,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.schedules.applyFire(c, ch)
 	case c.Decide != nil:
 		return st.applyDecision(c, ch)
+	case c.Spawn != nil:
+		return st.applySpawn(c, ch)
 	case c.Secret != nil:
 		return st.registry.applySecret(c)
 	case c.CacheDelete != nil:
@@ -202,6 +204,7 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 	}
 
 	r.Schedule, r.Queued, r.Tick, r.Zone, r.Trigger, r.Backfill = "", false, time.Time{}, "", "", "" // those of schedules are made by Fire
+	r.Parent = pipeline.Parent{}                                                                     // children are made by Spawn
 	r.RetriedAs = nil
 	t, err := st.takeover(c.Submit, &r)
 	if err == nil && !r.Untrusted {
@@ -242,11 +245,13 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 	default:
 		r.State, r.Reason = pipeline.RunCancelling, c.Cancel.Reason
 		r.TimedOut, r.CancelledBy = c.Cancel.TimedOut, c.Cancel.Request
+		r.ByParent = c.Cancel.Parent
 	}
 
 	st.runs.touch(r)
 	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunCancelling, Actor: c.By, Reason: r.Reason, State: forced(r)})
 	ch.run(r.ID, true)
+	st.queues.cancelChildren(r, ch)
 
 	return Result{Run: *r}
 }

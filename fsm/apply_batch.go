@@ -218,6 +218,8 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("no module ends %.40q without an outcome", e.State)}
 	case last != nil && !last.State.Final():
 		return refusal{reason: "an attempt is live"}
+	case m.LiveChild() != nil:
+		return refusal{reason: "its child is live"}
 	}
 
 	if e.State == pipeline.ModuleCached {
@@ -382,6 +384,9 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time, ch *change) refusal {
 	st.queues.leave(r)
 	if r.Backfill != "" {
 		st.schedules.filled(r, at, ch)
+	}
+	if r.Parent.Run != "" {
+		st.endChild(r, at, ch)
 	}
 	st.runs.touch(r)
 	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunFinished, State: string(r.State), Reason: r.Reason, Count: r.Failed})

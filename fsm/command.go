@@ -31,7 +31,9 @@ type Command struct {
 	Schedule *ScheduleChange `cbor:"30,keyasint,omitempty"`
 	Fire     *Fire           `cbor:"31,keyasint,omitempty"`
 	Decide   *Decide         `cbor:"22,keyasint,omitempty"`
-	Secret   *Secret         `cbor:"21,keyasint,omitempty"`
+	// Spawn makes a run for a module.
+	Spawn  *Spawn  `cbor:"25,keyasint,omitempty"`
+	Secret *Secret `cbor:"21,keyasint,omitempty"`
 	// CacheDelete removes cached results.
 	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 	// Expire deletes bytes of runs, Pin keeps a run whole.
@@ -210,6 +212,8 @@ type Cancel struct {
 	// Request is the id of the caller's request, so that a repeat of it does not
 	// count as a second cancellation; "" forces nothing.
 	Request string `cbor:"5,keyasint,omitempty"`
+	// Parent says that the run of the module that made the run asks for it.
+	Parent bool `cbor:"6,keyasint,omitempty"`
 }
 
 // Retry resumes a finished run: the modules that are named wait again,
@@ -446,7 +450,7 @@ func Decode(b []byte) (*Command, error) {
 func (c *Command) parts() int {
 	n := 0
 	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil, c.Nodes != nil, c.Damage != nil,
-		c.Hook != nil, c.Deliver != nil} {
+		c.Hook != nil, c.Deliver != nil, c.Spawn != nil} {
 		if set {
 			n++
 		}
@@ -467,11 +471,7 @@ func keepable(t *time.Time) {
 func (c *Command) eachTime(fn func(*time.Time)) {
 	fn(&c.At)
 	if s := c.Submit; s != nil {
-		fn(&s.Run.SubmittedAt)
-		fn(&s.Run.StartedAt)
-		fn(&s.Run.FinishedAt)
-		fn(&s.Run.RetriedAt)
-		fn(&s.Run.Tick)
+		eachTimeOf(&s.Run, fn)
 	}
 
 	if b := c.Batch; b != nil {
@@ -510,6 +510,10 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 		}
 	}
 
+	if s := c.Spawn; s != nil {
+		eachTimeOf(&s.Child, fn)
+	}
+
 	if f := c.Fire; f != nil {
 		fn(&f.Due)
 		fn(&f.Tick)
@@ -530,4 +534,12 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 			fn(&d.Results[i].Next)
 		}
 	}
+}
+
+func eachTimeOf(r *pipeline.Run, fn func(*time.Time)) {
+	fn(&r.SubmittedAt)
+	fn(&r.StartedAt)
+	fn(&r.FinishedAt)
+	fn(&r.RetriedAt)
+	fn(&r.Tick)
 }

@@ -32,7 +32,7 @@ type machine struct {
 }
 
 var (
-	someRuns    = rapid.SampledFrom([]string{"r0", "r0", "r0", "r0", "r0", "r1", "r1", "gone"})
+	someRuns    = rapid.SampledFrom([]string{"r0", "r0", "r0", "r0", "r0", "r1", "r1", "c0", "gone"})
 	someModules = rapid.SampledFrom([]string{"m0", "m1", "m2"})
 	someWorkers = rapid.SampledFrom([]pipeline.NodeID{"w1", "w1", "w1", "w1", "w1", "w2", ""})
 	someEnds    = rapid.SampledFrom([]pipeline.AttemptState{ok, ok, failed, timedOut, lost, lost, cancelled,
@@ -138,7 +138,7 @@ func (m *machine) decide(t *rapid.T) fsm.Decide {
 }
 
 func (m *machine) command(t *rapid.T) *fsm.Command {
-	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "retry", "retry", "forget", "worker", "token", "decide"}).Draw(t, "command") {
+	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "retry", "retry", "forget", "worker", "token", "decide", "spawn", "spawn", "spawn"}).Draw(t, "command") {
 	case "submit":
 		c := submit(t, someRuns.Draw(t, "run"), perRun)
 		c.Submit.Run.Key = rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(t, "key")
@@ -151,6 +151,11 @@ func (m *machine) command(t *rapid.T) *fsm.Command {
 		return c
 	case "decide":
 		return decision(m.decide(t))
+	case "spawn":
+		c := spawn(t, someRuns.Draw(t, "run"), someModules.Draw(t, "module"), rapid.IntRange(1, 2).Draw(t, "number"), rapid.SampledFrom([]string{"r1", "c0"}).Draw(t, "child"))
+		c.Spawn.Child.Modules, c.Spawn.Definition = perRun, definition(t, perRun)
+		c.Spawn.Always, c.Spawn.Retry.Attempts = rapid.Bool().Draw(t, "always"), rapid.IntRange(0, 2).Draw(t, "tries")
+		return c
 	case "retry":
 		return &fsm.Command{Retry: m.retry(t)}
 	case "forget":
@@ -340,6 +345,31 @@ func checkLocks(t *rapid.T, v *fsm.View) {
 	}
 }
 
+// checkChildren: the children of a run that have not ended are those that its modules
+// wait for, and one that waits for a child has a live one.
+func checkChildren(t *rapid.T, v *fsm.View, run pipeline.Run, records map[string]*pipeline.ModuleRecord) {
+	live := map[pipeline.RunID]bool{}
+	for name, rec := range records {
+		c := rec.LiveChild()
+		if c == nil {
+			continue
+		}
+		live[c.Run] = true
+		child, found := v.Run(c.Run)
+		if !found || child.State.Final() || child.Parent.Run != run.ID || child.Parent.Module != name || rec.State != pipeline.ModuleRunning {
+			t.Fatalf("%s of %s is %s and waits for %+v", name, run.ID, rec.State, child)
+		}
+	}
+	for _, id := range run.Children {
+		if !live[id] {
+			t.Fatalf("%s lists the child %s, for which no module waits", run.ID, id)
+		}
+	}
+	if len(run.Children) != len(live) {
+		t.Fatalf("%s lists %v of %v", run.ID, run.Children, live)
+	}
+}
+
 // noteReopened forgets the modules that are no longer final.
 func (m *machine) noteReopened(t *rapid.T, b *fsm.Batch, res fsm.BatchResult) {
 	no := map[int]bool{}
@@ -390,7 +420,9 @@ func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
 	checkSince(t, v, run.ID, uint64(rapid.IntRange(0, len(m.logs)).Draw(t, "since")))
 
 	done, bad, live, newest := 0, 0, 0, uint64(0)
-	for name, rec := range v.Modules(run.ID) {
+	records := v.Modules(run.ID)
+	checkChildren(t, v, run, records)
+	for name, rec := range records {
 		if rec.State.Final() {
 			done++
 		}
@@ -462,6 +494,13 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 			t.Fatalf("%s: attempt %d of %q has fence %d, had %d", where, a.Number, a.Worker, a.Fence, fence)
 		}
 		m.fences[id] = a.Fence
+	}
+
+	if rec.LiveChild() != nil {
+		live++
+	}
+	if len(rec.Children) > 0 {
+		failures = rec.Failures // those of children count, which a retry does not reset
 	}
 
 	switch {

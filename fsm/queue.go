@@ -81,6 +81,9 @@ func retryText(r *pipeline.Run) string {
 // dueText says when a run of a schedule was due; "" if nothing asked for it but its
 // submitter.
 func dueText(r *pipeline.Run) string {
+	if r.Parent.Run != "" {
+		return fmt.Sprintf("module %s of run %d", r.Parent.Module, r.Parent.Number)
+	}
 	if r.Tick.IsZero() {
 		return ""
 	}
@@ -188,6 +191,7 @@ func (q *queues) supersede(r *pipeline.Run, ch *change) {
 		q.runs.touch(old)
 		q.happenedTo(old, pipeline.Event{Type: pipeline.EventRunCancelling, Reason: old.Reason})
 		ch.run(id, true)
+		q.cancelChildren(old, ch)
 	}
 }
 

@@ -85,7 +85,7 @@ func (st *state) waitAgain(r *pipeline.Run, modules []*pipeline.ModuleRecord) {
 		}
 		uncount(r, m)
 		st.collapse(r, m)
-		kept := pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting, Attempts: m.Attempts, Tried: len(m.Attempts)}
+		kept := pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting, Attempts: m.Attempts, Tried: len(m.Attempts), Children: m.Children}
 		*m = kept
 		st.runs.putModule(r.ID, m)
 	}
@@ -108,7 +108,7 @@ func (st *state) resume(r *pipeline.Run, request string, at time.Time) {
 	}
 
 	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
-	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
+	r.Forced, r.TimedOut, r.CancelledBy, r.ByParent = false, false, "", false
 	r.LogsGone = false // it makes new ones
 
 	if request != "" {
@@ -145,6 +145,8 @@ func (st *state) applyReopen(op *Reopen) refusal {
 		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
 	case m.ApprovalWait != nil:
 		return refusal{reason: "module is an approval, which leaves nothing that could be gone"}
+	case m.LastChild() != nil:
+		return refusal{reason: "module ran a pipeline, which leaves nothing that could be gone"}
 	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
 		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
 	}

@@ -138,5 +138,6 @@ func (t *runTable) prepare(r *pipeline.Run, at time.Time) (number uint64) {
 	if r.Untrusted { // what it says would appear to come from the cluster
 		r.Notify = nil
 	}
+	r.Children, r.ByParent = nil, false
 	return number
 }

@@ -54,6 +54,8 @@ func script(tb tester) []*raft.Log {
 		batch(outcome("e", "m0[x]", 1, cancelled), end("e", "m0[y]", pipeline.ModuleCancelled), end("e", "m1", pipeline.ModuleCancelled),
 			end("e", "m2", pipeline.ModuleCancelled), runEnd("e", pipeline.RunCancelled)),
 		{Retry: &fsm.Retry{Run: "e", Modules: []string{"m0", "m2"}}},
+		submit(tb, "p", 2), spawn(tb, "p", "m0", 1, "p1"), spawn(tb, "p", "m0", 1, "p2"), spawn(tb, "p", "m1", 1, "p3"), batch(end("p", "m0", pipeline.ModuleFailed)),
+		batch(end("p1", "m0", pipeline.ModuleFailed), runEnd("p1", pipeline.RunFailed)), cancel("p"), batch(end("p3", "m0", pipeline.ModuleCancelled), runEnd("p3", pipeline.RunCancelled), runEnd("p", pipeline.RunCancelled)),
 		puts(toolPut("ac", "", 1, 1), toolPut("cas", "", 2, 2), toolPut("turbo", "team", 3, 3)), puts(toolPut("ac", "", 1, 4), toolPut("odd", "", 5, 5)),
 		hook("h1", "1"), hook("h2", "2", "run", "secret.set"), secretSet("S"), hookDo(fsm.HookSet, "h1"), submit(tb, "h", 1), batch(end("h", "m0", pipeline.ModuleFailed), runEnd("h", pipeline.RunFailed)),
 		delivered("h2", fsm.HookDelivery{OK: true}), secretSet("S"), delivered("h1", fsm.HookDelivery{Status: 500, At: at, Next: at}), secretSet("S"), delivered("h1", fsm.HookDelivery{Status: 410, Off: "gone", GaveUp: true}), hookDo(fsm.HookRotate, "h2"), hookDo(fsm.HookResend, "h1"), hook("h3", "3"), hookDo(fsm.HookRemove, "h3"),

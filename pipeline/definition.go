@@ -32,6 +32,11 @@ type Pipeline struct {
 	Modules []Module `json:"modules"`
 	// Scope holds what deferred expressions may name besides results.
 	Scope Scope `json:"scope"`
+	// Sources are the texts of the files of its children, and of what these import, by
+	// their paths relative to the directory of File. They may hold defaults of sensitive
+	// variables: in the replicated state they are in SealedSources instead.
+	Sources       map[string]string `json:"sources,omitempty"`
+	SealedSources []byte            `json:"sealedSources,omitempty"`
 	// Given is what it was compiled of.
 	Given Given `json:"given,omitzero"`
 }
@@ -252,6 +257,8 @@ type Module struct {
 	// Approval is set if the module waits for a decision and runs nothing.
 	// Command and Script are empty then.
 	Approval *Approval `json:"approval,omitempty"`
+	// Child is set if the module runs a pipeline. Command and Script are empty then.
+	Child *Child `json:"child,omitempty"`
 }
 
 // What Pipeline.OnFailure, Module.RunIf, Module.OnDisconnect and Module.OnLost may
@@ -348,6 +355,24 @@ type Retry struct {
 	MaxBackoff time.Duration `json:"maxBackoff,omitempty"`
 	// ExitCodes limits retries to these codes; empty means any failure.
 	ExitCodes []int `json:"exitCodes,omitempty"`
+}
+
+// Pause is the wait before a module is repeated that has failed so often: doubled with
+// each failure, at most MaxBackoff.
+func (r *Retry) Pause(failures int) time.Duration {
+	d, limit := r.Backoff, r.MaxBackoff
+	if d <= 0 {
+		d = DefaultBackoff
+	}
+
+	if limit <= 0 {
+		limit = DefaultMaxBackoff
+	}
+
+	for i := 1; i < failures && d < limit; i++ {
+		d *= 2
+	}
+	return min(d, limit)
 }
 
 // Requires is what a module needs of its worker. All of it must hold;

@@ -98,6 +98,12 @@ type Run struct {
 	Notices []Notice       `json:"notices,omitempty"`
 	// Git are the facts of the commit at submission, for lists.
 	Git Git `json:"git,omitzero"`
+	// Parent is the module of another run that made it; zero if none did. ByParent marks
+	// one whose cancellation came from there. Children are the runs of its modules that
+	// have not ended.
+	Parent   Parent  `json:"parent,omitzero"`
+	ByParent bool    `json:"byParent,omitempty"`
+	Children []RunID `json:"children,omitempty"`
 	// Events counts the events of its modules since it was last retried.
 	Events int `json:"events,omitempty"`
 	// Index is the raft index of the last change.
@@ -190,6 +196,8 @@ type Evaluated struct {
 	Expanded  bool       `json:"expanded,omitempty"`
 	// Message is what an approval asks.
 	Message string `json:"message,omitempty"`
+	// Variables are those of the child, encoded as in Scope.
+	Variables map[string]string `json:"variables,omitempty"`
 	// Derived is what Command, Script and Env contain that was made of sensitive
 	// variables, and is to be masked like these.
 	Derived []string `json:"derived,omitempty"`
@@ -227,6 +235,8 @@ type ModuleRecord struct {
 	Expanded  bool       `json:"expanded,omitempty"`
 	// ApprovalWait is set once a module with an approval waits for it, and stays.
 	ApprovalWait *ApprovalWait `json:"approvalWait,omitempty"`
+	// Children are the runs that the module made, in the order in which it made them.
+	Children []ChildRun `json:"children,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
 	// Earlier marks a failure of before the run was last retried, of a module that

@@ -73,19 +73,6 @@ func lossPause(losses int) time.Duration {
 // failure, at most MaxBackoff, less up to a quarter at random, so that modules that
 // failed together do not return together.
 func retryPause(retry *pipeline.Retry, failures int) time.Duration {
-	d, limit := retry.Backoff, retry.MaxBackoff
-	if d <= 0 {
-		d = pipeline.DefaultBackoff
-	}
-
-	if limit <= 0 {
-		limit = pipeline.DefaultMaxBackoff
-	}
-
-	for i := 1; i < failures && d < limit; i++ {
-		d *= 2
-	}
-
-	d = min(d, limit)
+	d := retry.Pause(failures)
 	return d - time.Duration(rand.Int64N(int64(d)/4+1))
 }
