@@ -108,7 +108,7 @@ type simulation struct {
 	ends   minHeap[simulatedEnd]
 }
 
-// simulatedEnd is a module that runs.
+// simulatedEnd is a module that runs; worker is nil for one that runs a pipeline.
 type simulatedEnd struct {
 	at     time.Duration
 	module int
@@ -139,6 +139,10 @@ func (s *simulation) play(workers []*Worker) {
 
 		for s.now = s.ends[0].at; len(s.ends) > 0 && s.ends[0].at == s.now; {
 			e := s.ends.pop()
+			if e.worker == nil {
+				s.done(e.module)
+				continue
+			}
 			e.worker.Leave(s.classes[e.module])
 			s.run.Running--
 			if l := s.limit(&s.p.Modules[e.module]); l != nil {
@@ -165,6 +169,9 @@ func (s *simulation) offer() {
 		case s.skipped(m) || m.Approval != nil:
 			s.out[i] = Simulated{Start: s.now, End: s.now, Skipped: s.skipped(m)}
 			s.done(i)
+		case m.Child != nil: // it takes no slot
+			s.out[i] = Simulated{Start: s.now, End: s.now + s.expected[i]}
+			s.ends.push(simulatedEnd{s.out[i].End, i, nil})
 		case s.locked(m):
 			locked = append(locked, i)
 		default:

@@ -77,7 +77,7 @@ func (r *run) linkApprovals() {
 				continue
 			}
 			seen[d] = true
-			if d.state.Final() || d.active != nil {
+			if d.state.Final() || d.active != nil || d.child.live {
 				next = append(next, d.dependents...)
 				continue
 			}

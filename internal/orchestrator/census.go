@@ -111,7 +111,7 @@ func (c *census) reason(m *moduleState) string {
 		return waitsCache
 	case m.ready.wantsLocks:
 		return waitsLock
-	case m.deferred.running:
+	case m.deferred.running, m.child.preparing:
 		return waitsExpression
 	case m.tries.notBefore.After(c.now):
 		return waitsBackoff

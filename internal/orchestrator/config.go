@@ -81,6 +81,8 @@ type Config struct {
 	Transport Transport
 	Members   Members
 	Evaluate  Evaluate
+	// PrepareChild compiles the children of modules.
+	PrepareChild PrepareChild
 	// Alone is set if no other worker can join: a module that this one cannot run
 	// fails at once instead of waiting.
 	Alone bool

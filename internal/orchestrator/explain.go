@@ -84,6 +84,8 @@ func (e *explainer) beforeReady(m *moduleState, now time.Time) string {
 		return e.noWorker(m)
 	case m.deferred.running:
 		return "its expressions are being evaluated"
+	case m.child.preparing:
+		return "its pipeline is being compiled"
 	case m.tries.notBefore.After(now):
 		return retryReason(m, now)
 	}

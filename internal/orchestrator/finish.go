@@ -53,6 +53,10 @@ func (l *lifecycle) stopRun(r *run) {
 			if m.stopsWithSibling() {
 				l.attempts.stop(m.active, siblingReason(r))
 			}
+		case m.child.live:
+			if m.stopsWithSibling() {
+				l.children.stop(m, siblingReason(r))
+			}
 		case m.def.AlwaysRun:
 			l.advance(m)
 		default:
@@ -89,6 +93,7 @@ func (l *lifecycle) cancel(r *run) {
 			if !m.runsDespiteCancel() {
 				l.attempts.stop(m.active, reason)
 			}
+		case m.child.live: // the entry that cancelled the run has cancelled it, if it is to be
 		case m.runsDespiteCancel():
 			l.advance(m)
 		default:

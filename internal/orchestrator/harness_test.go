@@ -123,7 +123,7 @@ func (l *directLog) Propose(cmd []byte) orchestrator.Pending {
 		l.forget = false
 		l.apply(cmd)
 		return done{err: pipeline.ErrUnknownOutcome}
-	case err == nil && c.Batch != nil && l.lose > 0:
+	case err == nil && (c.Batch != nil || c.Spawn != nil) && l.lose > 0:
 		l.lose--
 		if l.loseApplied {
 			l.apply(cmd)
@@ -188,6 +188,9 @@ type cluster struct {
 	most    int // of them at once
 	// pause holds the leader's loop once, as a process that is stopped.
 	pause time.Duration
+	// prepared counts the children that were compiled; failPrepare is why none is.
+	prepared    int
+	failPrepare error
 
 	group sync.WaitGroup
 	ctx   context.Context
@@ -219,7 +222,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 // lead starts a term; the function it gives ends it and waits for its end.
 func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
 	o := orchestrator.New(orchestrator.Config{Self: "w1", Alone: c.alone, Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now, Results: c.results, Vault: c.vault, ImageDigests: c.images, MaxLoaded: c.loaded,
-		NodeName: func(id pipeline.NodeID) string { return string(id) },
+		NodeName: func(id pipeline.NodeID) string { return string(id) }, PrepareChild: c.prepareChild,
 		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {
 				return c.evaluate(ctx, m), nil

@@ -51,7 +51,7 @@ func (h *hopeless) check() {
 // surelyRuns reports whether the module gets an attempt if all goes well.
 func (m *moduleState) surelyRuns() bool {
 	_, conditional := m.def.Deferred["when"]
-	return !conditional && !m.def.Dynamic && m.def.Approval == nil
+	return !conditional && !m.def.Dynamic && m.def.Approval == nil && m.def.Child == nil
 }
 
 // unplaced lists, with the reasons, the ready modules of which the plan says that no

@@ -40,7 +40,11 @@ type lifecycle struct {
 	backoffs  *backoffs
 	deferred  interface{ evaluate(*moduleState) }
 	approvals interface{ await(*moduleState) }
-	cache     interface {
+	children  interface {
+		begin(*moduleState)
+		stop(m *moduleState, reason string)
+	}
+	cache interface {
 		isCacheable(*moduleState) bool
 		request(*moduleState)
 	}
@@ -139,7 +143,7 @@ func (l *lifecycle) drop(id pipeline.RunID) {
 // so that a result cached meanwhile is found.
 func (l *lifecycle) advance(m *moduleState) {
 	r := m.run
-	if m.state.Final() || m.active != nil || m.ready.queued || m.ready.wantsLocks || m.cache.looking || m.cache.leader != nil || r.stale {
+	if m.state.Final() || m.active != nil || m.ready.queued || m.ready.wantsLocks || m.cache.looking || m.cache.leader != nil || m.child.live || m.child.preparing || r.stale {
 		return
 	}
 
@@ -178,6 +182,11 @@ func (l *lifecycle) advance(m *moduleState) {
 
 	if time.Until(m.tries.notBefore) > 0 {
 		l.backoffs.add(m)
+		return
+	}
+
+	if m.def.Child != nil {
+		l.children.begin(m)
 		return
 	}
 

@@ -202,6 +202,7 @@ func (m *moduleState) load(rec *pipeline.ModuleRecord) {
 	}
 
 	m.loadApproval(rec)
+	m.loadChildren(rec)
 
 	// The end of an attempt counts too: locks go by how long a module has been ready.
 	m.endedAt = rec.FinishedAt

@@ -43,6 +43,7 @@ type moduleState struct {
 	cache    cacheState
 	// approval is set once the module waits for its approval, and stays.
 	approval *approvalWait
+	child    childState
 }
 
 // tries is what decides whether and when a module gets another attempt.

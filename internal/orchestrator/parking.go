@@ -385,7 +385,7 @@ func (p *parking) canWait(r *run, free bool) bool {
 		return false
 	}
 	for _, m := range r.list {
-		if m.active != nil || m.ready.hasLocks || m.deferred.running || m.cache.asked {
+		if m.active != nil || m.ready.hasLocks || m.deferred.running || m.child.preparing || m.cache.asked {
 			return false
 		}
 	}

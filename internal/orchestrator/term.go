@@ -33,6 +33,7 @@ type term struct {
 	planner    *planner
 	cache      *cacheLookups
 	approvals  *approvals
+	children   *children
 	schedules  *schedules
 	backfills  *backfills
 	timeouts   *runTimeouts
@@ -141,6 +142,7 @@ func (t *term) step() {
 	}
 
 	t.proposals.flush()
+	t.children.propose()
 }
 
 // changed takes what was committed and is not the planner's: submissions,
@@ -200,6 +202,11 @@ func (t *term) runChanged(v *fsm.View, id pipeline.RunID) {
 		t.lifecycle.cancel(r)
 	case len(r.approvals) > 0:
 		t.approvals.observe(r, v)
+	}
+
+	// One entry may have cancelled the run, and the next have ended a child.
+	if r != nil && len(r.parents) > 0 && !r.stale && t.model.isCurrent(r) {
+		t.children.observe(r, v)
 	}
 }
 

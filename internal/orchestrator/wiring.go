@@ -39,6 +39,9 @@ func newTerm(cfg *Config, number uint64) *term {
 		steps: life, backoffs: life.backoffs}
 	t.approvals = &approvals{model: t.model, proposals: t.proposals, steps: life}
 	life.approvals = t.approvals
+	t.children = &children{prepare: cfg.PrepareChild, model: t.model, tasks: t.tasks, inbox: t.inbox, proposals: t.proposals, logger: log,
+		steps: life, backoffs: life.backoffs}
+	life.children = t.children
 
 	// The result cache. Its singleflight is also asked by the planner: a module whose
 	// work another one began meanwhile must not be placed.
@@ -69,5 +72,6 @@ func newTerm(cfg *Config, number uint64) *term {
 	send.finish = t.outcomes.finish
 	courier.compare = t.reconciler.compare
 	t.proposals.committed = commits.committed
+	t.children.commits = commits
 	return t
 }
