@@ -101,6 +101,8 @@ type RunSummary struct {
 	Approvals      int `json:"approvals,omitempty"`
 	// Git are the facts of the commit at submission; nil if there was none.
 	Git *pipeline.Git `json:"git,omitempty"`
+	// Parent is the module of another run that made the run; nil if none did.
+	Parent *pipeline.Parent `json:"parent,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.
 	Pinned bool `json:"pinned,omitempty"`
 	// ArtifactsGone and LogsGone: a limit let them go.
@@ -172,13 +174,35 @@ type Module struct {
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
 	// Approval is of a module that waits for a person.
 	Approval *Approval `json:"approval,omitempty"`
-	Attempts []Attempt `json:"attempts"`
+	// Pipeline is what a module runs in the place of a process, Children are the runs that
+	// it made of it: the last one counts.
+	Pipeline string     `json:"pipeline,omitempty"`
+	Children []ChildRun `json:"children,omitempty"`
+	Attempts []Attempt  `json:"attempts"`
 	// Tests is what it reported of its tests, by the reports block; nil if nothing.
 	Tests *ModuleTests `json:"tests,omitempty"`
 	// Warnings say what of it could not be read, such as a report of tests.
 	Warnings []string `json:"warnings,omitempty"`
 	// CachedFrom says whose cached result a cached module has.
 	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
+}
+
+// ChildRun is a run that a module made.
+type ChildRun struct {
+	Run        pipeline.RunID    `json:"run"`
+	Number     uint64            `json:"number"`
+	State      pipeline.RunState `json:"state"`
+	Reason     string            `json:"reason,omitempty"`
+	StartedAt  *time.Time        `json:"startedAt,omitempty"`
+	FinishedAt *time.Time        `json:"finishedAt,omitempty"`
+}
+
+// Child is the newest run that the module made; nil if there is none.
+func (m *Module) Child() *ChildRun {
+	if len(m.Children) == 0 {
+		return nil
+	}
+	return &m.Children[len(m.Children)-1]
 }
 
 // Last is the newest attempt; nil if there is none.

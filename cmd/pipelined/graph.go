@@ -144,6 +144,10 @@ func writeGraph(w io.Writer, plan runPlan) {
 			text += " <- " + terminal.Clean(strings.Join(m.DependsOn, ", "))
 		}
 
+		if m.Child != nil {
+			text += fmt.Sprintf(" (pipeline %s: %s)", terminal.Clean(m.Child.Pipeline), terminal.Clean(pipeline.SomeNames(m.Child.Modules)))
+		}
+
 		switch {
 		case m.Skipped != "":
 			text += " (skipped: " + terminal.Clean(m.Skipped) + ")"
@@ -153,6 +157,14 @@ func writeGraph(w io.Writer, plan runPlan) {
 
 		fmt.Fprintln(w, text)
 	}
+}
+
+// label is what a picture shows of a module.
+func (m *plannedModule) label() string {
+	if m.Child != nil {
+		return m.Name + " (" + m.Child.Pipeline + ")"
+	}
+	return m.Name
 }
 
 // depth orders modules by their wave, those that do not run last.
@@ -213,6 +225,9 @@ func writeDot(w io.Writer, plan runPlan) {
 		if m.Skipped != "" {
 			style = " [style=dashed]"
 		}
+		if m.Child != nil {
+			style += fmt.Sprintf(" [label=%q peripheries=2]", m.Name+"\n"+m.Child.Pipeline)
+		}
 
 		fmt.Fprintf(w, "  %q%s\n", m.Name, style)
 		for _, d := range m.DependsOn {
@@ -228,7 +243,7 @@ func writeMermaid(w io.Writer, plan runPlan) {
 	fmt.Fprintln(w, "flowchart LR")
 	for i, m := range plan.Modules {
 		ids[m.Name] = fmt.Sprintf("m%d", i)
-		fmt.Fprintf(w, "  m%d[\"%s\"]\n", i, strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(terminal.Clean(m.Name)))
+		fmt.Fprintf(w, "  m%d[\"%s\"]\n", i, strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(terminal.Clean(m.label())))
 	}
 
 	for _, m := range plan.Modules {
@@ -261,13 +276,17 @@ func writeSVG(w io.Writer, plan runPlan) {
 		layers = append(layers, skipped)
 	}
 
+	labels := map[string]string{}
+	for _, m := range plan.Modules {
+		labels[m.Name] = m.label()
+	}
 	type box struct{ x, y, width float64 }
 	boxes := map[string]box{}
 	x, height := float64(margin), 0.0
 	for _, layer := range layers {
 		width := 0.0
 		for _, name := range layer {
-			width = max(width, float64(len([]rune(name)))*charWidth+20)
+			width = max(width, float64(len([]rune(labels[name])))*charWidth+20)
 		}
 
 		for i, name := range layer {
@@ -303,7 +322,7 @@ func writeSVG(w io.Writer, plan runPlan) {
 
 		fmt.Fprintf(w, "  <rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"4\" fill=\"#fff\" stroke=\"#333\"%s/>\n", b.x, b.y, b.width, boxHeight, dash)
 		fmt.Fprintf(w, "  <text x=\"%.1f\" y=\"%.1f\">", b.x+10, b.y+18)
-		_ = xml.EscapeText(w, []byte(terminal.Clean(m.Name))) // the stream keeps its error itself
+		_ = xml.EscapeText(w, []byte(terminal.Clean(m.label()))) // the stream keeps its error itself
 		fmt.Fprintln(w, "</text>")
 	}
 

@@ -96,7 +96,11 @@ func (env *environment) printRuns(runs []wire.RunSummary) error {
 	now := env.now()
 	for i := range runs {
 		r := &runs[i]
-		t.Row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, pipeline.Words(r.State), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
+		name := r.Pipeline
+		if r.Parent != nil {
+			name += fmt.Sprintf(" (of %d)", r.Parent.Number)
+		}
+		t.Row(string(r.ID), fmt.Sprint(r.Number), name, pipeline.Words(r.State), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
 			terminal.Ago(r.SubmittedAt, now), runTook(r, now))
 	}
 

@@ -101,6 +101,8 @@ type plannedModule struct {
 	Command string `json:"command,omitempty"`
 	// Approval is what an approval asks, if that is known.
 	Approval string `json:"approval,omitempty"`
+	// Child is the pipeline that it runs.
+	Child *plannedChild `json:"child,omitempty"`
 	// Unknown names what is known only when results are, or not shown since it is
 	// sensitive: attribute, and the modules that it waits for.
 	Unknown  map[string]string `json:"unknown,omitempty"`
@@ -117,6 +119,13 @@ type plannedModule struct {
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
 	// Expected is how long it takes and where it would run, if that is known.
 	Expected *wire.ModuleEstimate `json:"expected,omitempty"`
+}
+
+// plannedChild is the pipeline that a module runs as a run of its own.
+type plannedChild struct {
+	Pipeline string   `json:"pipeline"`
+	File     string   `json:"file"`
+	Modules  []string `json:"modules"`
 }
 
 // planOf works out the waves of a pipeline.
@@ -182,6 +191,9 @@ func (p *planner) visit(i int) *plannedModule {
 	}
 	if m.Approval != nil {
 		x.Approval = m.Approval.Message
+	}
+	if c := m.Child; c != nil {
+		x.Child = &plannedChild{Pipeline: c.Name, File: c.File, Modules: c.Modules}
 	}
 
 	p.before[i] = -1
@@ -364,7 +376,14 @@ func (c planCommand) printModule(m *plannedModule) {
 		text += " asks: " + terminal.Clean(m.Approval)
 	}
 
+	if m.Child != nil {
+		text += fmt.Sprintf(": pipeline %s in %s, a run of its own", terminal.Clean(m.Child.Pipeline), terminal.Clean(m.Child.File))
+	}
+
 	fmt.Fprintf(c.env.stdout, "  %s\n", text)
+	if m.Child != nil {
+		fmt.Fprintf(c.env.stdout, "      %s: %s\n", numberOf(len(m.Child.Modules), "module"), terminal.Clean(pipeline.SomeNames(m.Child.Modules)))
+	}
 	if m.Description != "" {
 		fmt.Fprintf(c.env.stdout, "      %s\n", terminal.Clean(m.Description))
 	}

@@ -47,3 +47,19 @@ func TestPlan_images(t *testing.T) {
 		t.Errorf("exit %d, want %q: %s%s", code, want, stdout, stderr)
 	}
 }
+
+// A module that runs a pipeline names it, with its modules.
+func TestPlan_child(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "inner.hcl", "pipeline \"inner\" {\n  module \"x\" { command = [\"true\"] }\n  module \"y\" { command = [\"true\"] }\n}\n")
+	file := write(t, dir, "p.hcl", "pipeline \"p\" {\n  module \"first\" { command = [\"true\"] }\n  module \"m\" {\n    pipeline   = \"inner.hcl\"\n    depends_on = [module.first]\n  }\n}\n")
+	code, stdout, stderr := newCommand(t, nil).exec("plan", file)
+	if code != exitOK || !strings.Contains(stdout, "  m: pipeline inner in inner.hcl, a run of its own\n      2 modules: x, y\n") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	for form, want := range map[string]string{"text": "m <- first (pipeline inner: x, y)\n", "dot": "\"m\" [label=\"m\\ninner\" peripheries=2]", "mermaid": "[\"m (inner)\"]", "svg": ">m (inner)<"} {
+		if code, stdout, stderr := newCommand(t, nil).exec("graph", "-o", form, file); code != exitOK || !strings.Contains(stdout, want) {
+			t.Errorf("%s: exit %d: %s%s", form, code, stdout, stderr)
+		}
+	}
+}

@@ -88,6 +88,9 @@ func (c statusCommand) printRun(r wire.Run) error {
 	}
 
 	fmt.Fprintf(c.env.stdout, "submitted %s\n", submitted)
+	if p := r.Parent; p != nil {
+		fmt.Fprintf(c.env.stdout, "parent    run %d (%s), module %s\n", p.Number, terminal.Clean(string(p.Run)), terminal.Clean(p.Module))
+	}
 	if r.Tick != nil {
 		fmt.Fprintf(c.env.stdout, "tick      %s\n", terminal.Clean(tickText(&r.RunSummary)))
 	}
@@ -161,6 +164,9 @@ func moduleTook(m *wire.Module, now time.Time) string {
 	if m.State == pipeline.ModuleRunning {
 		if a := m.Last(); a != nil && a.StartedAt != nil {
 			return terminal.ShortDuration(now.Sub(*a.StartedAt))
+		}
+		if c := m.Child(); c != nil && c.StartedAt != nil {
+			return terminal.ShortDuration(now.Sub(*c.StartedAt))
 		}
 	}
 

@@ -187,3 +187,12 @@ func (n *Node) askToLeave() {
 		n.leaving <- struct{}{} // has room: one Leave follows each Begin that is new
 	}
 }
+
+// prepareChild compiles the child of a module for the orchestrator.
+func (n *Node) prepareChild(ctx context.Context, parent pipeline.Run, def *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Evaluated) (pipeline.Run, []byte, error) {
+	run, raw, err := n.services.vault.PrepareChild(ctx, parent, def, m, e)
+	if n.cfg.NoWebhooks {
+		run.Notify = nil
+	}
+	return run, raw, err
+}

@@ -25,7 +25,11 @@ func summary(r pipeline.Run) wire.RunSummary {
 	if r.Git != (pipeline.Git{}) {
 		git = &r.Git
 	}
-	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
+	var parent *pipeline.Parent
+	if r.Parent.Run != "" {
+		parent = &r.Parent
+	}
+	return wire.RunSummary{Parent: parent, ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: wire.TimeOf(r.StartedAt), FinishedAt: wire.TimeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
 		RetryOf: r.RetryOf, RetriedAs: r.RetriedAs,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced,
@@ -89,6 +93,7 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 				record = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
 			}
 			out.Modules = append(out.Modules, moduleOf(m, record))
+			addChildren(v, &out.Modules[len(out.Modules)-1], record)
 			if since > 0 { // who asks for changes knows them
 				out.Modules[len(out.Modules)-1].DependsOn = nil
 			}
@@ -136,6 +141,9 @@ func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
 		ExitCode: record.ExitCode, Outputs: record.OutputPaths, OutputBytes: record.OutputBytes, StartedAt: wire.TimeOf(record.StartedAt),
 		FinishedAt: wire.TimeOf(record.FinishedAt), NotBefore: wire.TimeOf(record.NotBefore), Attempts: []wire.Attempt{}}
 	m.Approval = approvalOf(def, record)
+	if def.Child != nil {
+		m.Pipeline = def.Child.Name
+	}
 	if record.ApprovalWait != nil && record.State == pipeline.ModuleWaiting && m.Reason == "" {
 		m.Reason = pipeline.WaitsForApproval(record.ApprovalWait.Message)
 	}
@@ -154,6 +162,22 @@ func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
 	addAttempts(&m, record)
 	addTests(&m, record)
 	return m
+}
+
+// addChildren adds the runs that a module made. One that has not ended has the state of
+// the run.
+func addChildren(v *fsm.View, m *wire.Module, record *pipeline.ModuleRecord) {
+	for i := range record.Children {
+		c := &record.Children[i]
+		one := wire.ChildRun{Run: c.Run, Number: c.Number, State: c.State, Reason: c.Reason, StartedAt: wire.TimeOf(c.StartedAt), FinishedAt: wire.TimeOf(c.FinishedAt)}
+		if c.State == "" {
+			if run, ok := v.Run(c.Run); ok {
+				one.State, one.Reason = run.State, run.Reason
+			}
+			m.Reason = c.RunsAs()
+		}
+		m.Children = append(m.Children, one)
+	}
 }
 
 // addAttempts adds the attempts that ran. A cache hit is recorded as an attempt

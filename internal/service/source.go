@@ -18,34 +18,67 @@ import (
 
 // sealSource seals a submission under the name of its pipeline.
 func (v *Vault) sealSource(name string, in *wire.SubmitRequest) ([]byte, error) {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if err := json.NewEncoder(w).Encode(in); err != nil {
-		return nil, fmt.Errorf("encode the source of pipeline %s: %w", name, err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("compress the source of pipeline %s: %w", name, err)
-	}
-	return v.keys.Seal(sealSource+name, b.Bytes()), nil
+	return v.sealTexts(sealSource+name, in)
 }
 
 // openSource gives what sealSource sealed.
 func (v *Vault) openSource(name string, sealed []byte) (in wire.SubmitRequest, err error) {
-	raw, err := v.keys.Open(sealSource+name, sealed)
+	return in, v.openTexts(sealSource+name, sealed, &in)
+}
+
+// sealChildren gives a pipeline whose sources of children are sealed. It does not change
+// def.
+func (v *Vault) sealChildren(def *pipeline.Pipeline) (*pipeline.Pipeline, error) {
+	if len(def.Sources) == 0 {
+		return def, nil
+	}
+	sealed := *def
+	var err error
+	sealed.Sources = nil
+	sealed.SealedSources, err = v.sealTexts(sealSources+def.Name, def.Sources)
+	return &sealed, err
+}
+
+// openChildren gives a pipeline with its sources of children.
+func (v *Vault) openChildren(def *pipeline.Pipeline) (*pipeline.Pipeline, error) {
+	if len(def.SealedSources) == 0 {
+		return def, nil
+	}
+	open := *def
+	open.SealedSources = nil
+	return &open, v.openTexts(sealSources+def.Name, def.SealedSources, &open.Sources)
+}
+
+// sealTexts seals what compresses well, for a purpose.
+func (v *Vault) sealTexts(purpose string, texts any) ([]byte, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if err := json.NewEncoder(w).Encode(texts); err != nil {
+		return nil, fmt.Errorf("encode the %s: %w", purpose, err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("compress the %s: %w", purpose, err)
+	}
+	return v.keys.Seal(purpose, b.Bytes()), nil
+}
+
+// openTexts opens what sealTexts sealed.
+func (v *Vault) openTexts(purpose string, sealed []byte, texts any) error {
+	raw, err := v.keys.Open(purpose, sealed)
 	if err != nil {
-		return in, fmt.Errorf("open the source of pipeline %s: %w", name, err)
+		return fmt.Errorf("open the %s: %w", purpose, err)
 	}
 	r, err := gzip.NewReader(bytes.NewReader(raw))
 	if err == nil {
 		raw, err = io.ReadAll(r)
 	}
 	if err == nil {
-		err = json.Unmarshal(raw, &in)
+		err = json.Unmarshal(raw, texts)
 	}
 	if err != nil {
-		return in, fmt.Errorf("decode the source of pipeline %s: %w", name, err)
+		return fmt.Errorf("decode the %s: %w", purpose, err)
 	}
-	return in, nil
+	return nil
 }
 
 // registered gives the record of a schedule and what it was registered with.

@@ -22,6 +22,7 @@ const (
 	sealEvaluated = "evaluated of " // and a pipeline's and a module's name
 	sealDerived   = "derived of "   // and the same
 	sealSource    = "source of "    // and a pipeline's name
+	sealSources   = "sources of "   // and the name of the pipeline whose modules run them
 	sealSecret    = "secret "       // and its name
 )
 
@@ -42,6 +43,9 @@ func NewVault(k *keys.Keys, secrets *Secrets, evaluators Evaluators) *Vault {
 // sensitive variables are sealed. It is the only encoding of a definition.
 func (v *Vault) encodeDefinition(def *pipeline.Pipeline) ([]byte, error) {
 	def, err := v.sealScope(def)
+	if err == nil {
+		def, err = v.sealChildren(def)
+	}
 	if err != nil {
 		return nil, err
 	}

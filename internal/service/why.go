@@ -65,6 +65,9 @@ func moduleFacts(run *wire.Run, m *wire.Module) []string {
 	for i := range m.Attempts {
 		facts = append(facts, attemptFact(&m.Attempts[i]))
 	}
+	for i := range m.Children {
+		facts = append(facts, childFact(m, &m.Children[i]))
+	}
 
 	switch {
 	case m.Reason != "":
@@ -96,6 +99,22 @@ func dependencyFact(run *wire.Run, m *wire.Module) string {
 		parts = append(parts, fmt.Sprintf("%s (%s)", name, state))
 	}
 	return "it depends on " + strings.Join(parts, ", ")
+}
+
+func childFact(m *wire.Module, c *wire.ChildRun) string {
+	text := fmt.Sprintf("its pipeline %s is run %d (%s), which ", m.Pipeline, c.Number, c.Run)
+	if c.State.Final() {
+		text += "has " + pipeline.Words(c.State)
+		if c.State == pipeline.RunCancelled {
+			text = strings.TrimSuffix(text, "has cancelled") + "was cancelled"
+		}
+	} else {
+		text += "is " + pipeline.Words(c.State)
+	}
+	if c.Reason != "" {
+		text += ": " + c.Reason
+	}
+	return text
 }
 
 func attemptFact(a *wire.Attempt) string {

@@ -16,15 +16,15 @@ import (
 // readImport reads the files that the pipeline of a directory imports. A link that leads
 // out of the workspace is refused, and so is what is no regular file. A file that was read
 // by another path, such as "../ci/a.hcl" of "a.hcl" in ci, or a link, has nothing more to
-// say: its text is a comment.
+// say to the same pipeline: its text is a comment.
 func readImport(dir string) language.ReadImport {
 	type importedFile struct {
 		fs.FileInfo
-		path string
+		by, path string
 	}
 	var before []importedFile
 
-	return func(root, name string) (_ []byte, err error) {
+	return func(root, by, name string) (_ []byte, err error) {
 		defer func() { // the mistake has the path, as it is written
 			if system := (*fs.PathError)(nil); errors.As(err, &system) {
 				err = system.Err
@@ -66,10 +66,10 @@ func readImport(dir string) language.ReadImport {
 			return nil, fmt.Errorf("%s is no regular file", file)
 		}
 
-		if i := slices.IndexFunc(before, func(b importedFile) bool { return os.SameFile(b.FileInfo, info) }); i >= 0 {
+		if i := slices.IndexFunc(before, func(b importedFile) bool { return b.by == by && os.SameFile(b.FileInfo, info) }); i >= 0 {
 			return fmt.Appendf(nil, "# the same file as %s\n", before[i].path), nil
 		}
-		before = append(before, importedFile{info, name})
+		before = append(before, importedFile{info, by, name})
 
 		f, err := r.Open(inside)
 		if err != nil {

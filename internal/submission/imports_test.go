@@ -28,7 +28,7 @@ func TestReadImport(t *testing.T) {
 	}
 
 	for _, name := range []string{"../lib/a.hcl", "inner.hcl"} {
-		if text, err := readImport(ci)("..", name); err != nil || string(text) != "text" {
+		if text, err := readImport(ci)("..", "p.hcl", name); err != nil || string(text) != "text" {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}
 	}
@@ -40,16 +40,19 @@ func TestReadImport(t *testing.T) {
 		if name != "inner.hcl" {
 			want = "# the same file as inner.hcl\n"
 		}
-		if text, err := read("..", name); err != nil || string(text) != want {
+		if text, err := read("..", "p.hcl", name); err != nil || string(text) != want {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}
+	}
+	if text, err := read("..", "other.hcl", "../lib/a.hcl"); err != nil || string(text) != "text" {
+		t.Errorf("for another pipeline: %q, %v", text, err)
 	}
 	for name, want := range map[string]string{"outer.hcl": "a link in its path is absolute, or leads out of the workspace", "absolute.hcl": "a link in its path", "pipe.hcl": "no regular file", "dir.hcl": "is a directory", "none.hcl": "no such file", "inner.hcl/b.hcl": "does not exist", "loop.hcl": "too many"} {
-		if text, err := read("..", name); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "statat") {
+		if text, err := read("..", "p.hcl", name); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "statat") {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}
 	}
-	if text, err := read(".", "../lib/a.hcl"); err == nil {
+	if text, err := read(".", "p.hcl", "../lib/a.hcl"); err == nil {
 		t.Errorf("above the root: %q", text)
 	}
 }

@@ -165,6 +165,9 @@ func (b *board) moduleRow(now time.Time, c columns, m *wire.Module, indent int) 
 	note := b.tails.newest(m.Name)
 	a := m.Last()
 	if a == nil {
+		if m.Child() != nil {
+			note = Flat(m.Reason)
+		}
 		return r.add(plainStyle, name).pad(c.note).add(dimStyle, note)
 	}
 

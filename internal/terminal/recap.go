@@ -118,6 +118,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 
 	lines := c.tails.last(m.Name)
 	switch n := len(lines); {
+	case m.Pipeline != "": // its run has it
 	case n == 0 && !began(m): // it can have no output
 	case n == 0:
 		facts += "; it printed nothing"
@@ -222,7 +223,10 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 				what = "its output"
 			}
 		}
-		if len(lines) > 0 || began(failed[0]) {
+		if c := failed[0].Child(); c != nil {
+			list = append(list, command{fmt.Sprintf("pipelined status %s%d", p.later, c.Number), "what the run of its pipeline did"},
+				command{fmt.Sprintf("pipelined why %s%d", p.later, c.Number), "why that failed"})
+		} else if len(lines) > 0 || began(failed[0]) {
 			list = append(list, command{"pipelined logs " + id + " " + name, what})
 		}
 		list = append(list, command{"pipelined why " + id + " " + name, "why it failed, and what it ran with"})

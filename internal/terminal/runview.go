@@ -29,6 +29,7 @@ type toldModule struct {
 	final          bool
 	asked          bool // for an approval
 	waits          bool // and why
+	children       int  // that were begun
 }
 
 // change is one thing to tell: a line without its module's name, and whether it
@@ -201,6 +202,18 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			add(changeLost, oddStyle, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
 		case a.State == pipeline.AttemptFailed || a.State == pipeline.AttemptTimedOut:
 			add(changeRetried, oddStyle, "attempt %d %s on %s%s%s; %s", a.Number, pipeline.Words(a.State), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
+		}
+	}
+
+	at = -1
+	for ; told.children < len(m.Children); told.children++ {
+		c := &m.Children[told.children]
+		if told.children > 0 {
+			before := &m.Children[told.children-1]
+			add(changeRetried, oddStyle, "run %d %s%s; running it again", before.Number, pipeline.Words(before.State), ReasonSuffix(before.Reason))
+		}
+		if !c.State.Final() {
+			add(changeBegan, plainStyle, "runs as run %d (pipelined watch %s%d)", c.Number, v.flags, c.Number)
 		}
 	}
 

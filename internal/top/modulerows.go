@@ -74,6 +74,8 @@ func (p *painter) note(m *wire.Module) string {
 		return m.Reason
 	case m.State.Final():
 		return string(m.State)
+	case m.Child() != nil:
+		return m.Reason
 	}
 	return p.lines[m.Name]
 }

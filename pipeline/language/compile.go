@@ -41,6 +41,8 @@ type Inputs struct {
 	// Evaluator evaluates expensive expressions. Without one, a pipeline that
 	// has any is refused.
 	Evaluator Evaluator `json:"-"`
+	// checks is how many children may still be compiled to find their mistakes.
+	checks *int
 }
 
 // Compile sets and checks the values of variables, evaluates what is known at
@@ -49,32 +51,45 @@ type Inputs struct {
 // compiled as a whole by the evaluator, in one call; any other needs none and
 // ignores ctx.
 func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diagnostics) {
-	if len(f.expensive) == 0 {
-		return f.compile(in) // masks by itself
+	out, diags, err := f.compileWith(ctx, in)
+	if err != nil {
+		return nil, Diagnostics{{File: f.src.name, Summary: "evaluate the pipeline's expressions: " + err.Error()}}
+	}
+	return out, diags
+}
+
+// compileWith is Compile; an error says that the evaluator could not be asked.
+func (f *File) compileWith(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diagnostics, error) {
+	if len(f.expensive) == 0 && !f.costly {
+		def, diags := f.compile(in) // masks by itself
+		return def, diags, nil
 	}
 
 	if in.Evaluator == nil {
-		return nil, f.expensiveDiagnostics("expression cannot be evaluated here", "calls, conditions, operators and for are evaluated only where a bounded helper process is at hand")
+		return nil, f.expensiveDiagnostics("expression cannot be evaluated here", "calls, conditions, operators and for are evaluated only where a bounded helper process is at hand"), nil
 	}
 
-	out, err := ask(ctx, in.Evaluator, request{Compile: &compileRequest{FileName: f.src.name, Source: f.src.text, Imports: f.imports, Inputs: in}})
+	out, err := ask(ctx, in.Evaluator, request{Compile: &compileRequest{FileName: f.src.name, Source: f.src.text, Imports: f.Imports(), Inputs: in}})
 	switch {
 	case errors.Is(err, ErrTooExpensive):
-		return nil, f.expensiveDiagnostics(tooExpensive, "the expressions of a pipeline may take 1 s and some memory, all together")
+		return nil, f.expensiveDiagnostics(tooExpensive, "the expressions of a pipeline may take 1 s and some memory, all together"), nil
 	case err != nil:
-		return nil, Diagnostics{{File: f.src.name, Summary: "evaluate the pipeline's expressions: " + err.Error()}}
+		return nil, nil, err
 	case len(out.Diagnostics) > 0:
-		return nil, out.Diagnostics
+		return nil, out.Diagnostics, nil
 	case out.Pipeline == nil:
-		return nil, Diagnostics{{File: f.src.name, Summary: "evaluate the pipeline's expressions: the helper gave no answer"}}
+		return nil, nil, errors.New("the helper gave no answer")
 	}
 
-	return out.Pipeline, nil
+	return out.Pipeline, nil, nil
 }
 
 // expensiveDiagnostics is one mistake at the first expensive expression; the
 // others are named in the detail.
 func (f *File) expensiveDiagnostics(summary, detail string) Diagnostics {
+	if len(f.expensive) == 0 { // it is in one that a module runs
+		return Diagnostics{{File: f.src.name, Summary: summary, Detail: detail}}
+	}
 	first := f.expensive[0].Range()
 	var lines []string
 	for _, e := range f.expensive {
@@ -129,6 +144,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c := &compilation{evaluation: evaluation{report: &report{src: f.src}}, file: f, in: in,
 		variables: map[string]cty.Value{}, locals: map[string]cty.Value{}}
 	out := f.pipeline
+	out.Sources = f.sources
 	c.out = &out
 	outside := c.inputs()
 	c.excused = len(outside) > 0
@@ -244,7 +260,7 @@ func (c *compilation) inputs() (outside Diagnostics) {
 		value := v.value
 		if x, ok := given[v.name]; ok {
 			var bad *problem
-			if value, bad = v.given(x.Text); bad != nil {
+			if value, bad = v.input(x); bad != nil {
 				if v.sensitive { // a message may show a part of it
 					bad = wrong("expected "+typeexpr.TypeString(v.typ), "the value that was given does not fit; it is sensitive, and not shown")
 				}

@@ -178,6 +178,9 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	if out.Approval != nil {
 		env, deferred = nil, nil // it has no user
 		c.approval(m, &out)
+	} else if out.Child != nil {
+		env, deferred = nil, nil // what its pipeline runs has its own
+		c.child(m, &out)
 	} else {
 		env, deferred = c.taken(m, env, deferred)
 	}

@@ -32,7 +32,7 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 
 	module := m.Name
 	only := *p
-	only.Modules = []pipeline.Module{*m}
+	only.Modules, only.Sources, only.SealedSources = []pipeline.Module{*m}, nil, nil
 
 	if !m.Expensive {
 		out, diags := evaluateInline(&only, module, deps)

@@ -91,6 +91,8 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			for name, value := range environmentOf(r, expr, v) {
 				env(name, value)
 			}
+		case strings.HasPrefix(attribute, variablesName+"."):
+			s.childVariable(r, strings.TrimPrefix(attribute, variablesName+"."), expr, v, out)
 		case strings.HasPrefix(attribute, "env."):
 			name := strings.TrimPrefix(attribute, "env.")
 			env(name, variableOf(r, name, expr.Range(), v))
@@ -344,6 +346,22 @@ func (s *deferredScope) each(r *report, expr hclsyntax.Expression, v cty.Value, 
 		}
 		out.Instances = append(out.Instances, x)
 	}
+}
+
+// childVariable stores the value of a variable for the pipeline that a module runs.
+func (s *deferredScope) childVariable(r *report, name string, expr hclsyntax.Expression, v cty.Value, out *pipeline.Evaluated) {
+	if !v.IsWhollyKnown() {
+		return
+	}
+	text, err := encodeValue(v)
+	if err != nil {
+		r.add(expr.Range(), "", "variables.%s: value cannot be kept: %v", name, err)
+		return
+	}
+	if out.Variables == nil {
+		out.Variables = map[string]string{}
+	}
+	out.Variables[name] = text
 }
 
 // upstreamValue returns what an expression sees of one module.

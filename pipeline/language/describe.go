@@ -180,7 +180,7 @@ var blockTexts = map[string]string{
 	"schedule":       "when the cluster makes runs of the pipeline by itself, once it is registered with submit -register",
 	"concurrency":    "runs of one group go one at a time",
 	"template":       "settings that modules take over with use; the module's own take precedence",
-	"module":         "one unit of work: one command or one script, or the wait for a person",
+	"module":         "one unit of work: one command or one script, another pipeline, or the wait for a person",
 	"retry":          "tries after failures of the module itself",
 	"reports":        "files in which the module reports its tests; one that cannot be read is a warning",
 	serviceBlock:     "a container beside the module's, such as a database, which the module reaches by this name",
@@ -269,6 +269,8 @@ var attributeTexts = map[string]text{
 	"module.on_disconnect":       {what: "whether a worker that has lost the cluster stops the module", fallback: pipeline.DisconnectKeep},
 	"module.on_lost":             {what: "whether an attempt that was lost with its worker is repeated", fallback: pipeline.LostRerun},
 	"module.tags":                {what: "what -tag selects by"},
+	"module.pipeline":            {what: "the file, below the workspace root, of a pipeline that it runs as a run of its own, in place of command and script", typ: "path"},
+	"module.variables":           {what: "values for the variables of that pipeline; may name results", typ: "object"},
 
 	"module.image":         {what: "the module and its hooks run in a container of this image", fallback: "the worker itself"},
 	"module.pull":          {what: "when images are pulled", fallback: pipeline.PullMissing},

@@ -1,10 +1,12 @@
 package language
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -18,6 +20,13 @@ type File struct {
 
 	// imports are the texts of imported files by their paths.
 	imports map[string]string
+	// original is the text as it was given. sources are those of the pipelines that
+	// modules run, and of what these import, levels how deep they run others, and costly
+	// is set if one has an expensive expression.
+	original []byte
+	sources  map[string]string
+	levels   int
+	costly   bool
 
 	// pipeline has what is already known, pending what needs variables.
 	pipeline pipeline.Pipeline
@@ -84,10 +93,17 @@ func (f *File) EnvFrom() []string {
 // FileName is the name that Parse was given.
 func (f *File) FileName() string { return f.src.name }
 
-// Imports returns the texts of the files that the pipeline imports, directly or not,
-// by their paths relative to the directory of its own file; nil if it imports none.
+// Imports returns the texts of the files that the pipeline imports or runs, directly or
+// not, by their paths relative to the directory of its own file; nil if there are none.
 // The caller must not change it.
-func (f *File) Imports() map[string]string { return f.imports }
+func (f *File) Imports() map[string]string {
+	if len(f.sources) == 0 {
+		return f.imports
+	}
+	all := maps.Clone(f.sources)
+	maps.Copy(all, f.imports)
+	return all
+}
 
 // ModuleNames are the names of the modules in the order of the source.
 func (f *File) ModuleNames() []string {
@@ -161,6 +177,12 @@ type module struct {
 	command, script, when, cacheKey *deferrable
 	// base is the env of the template that the module uses, env its own.
 	base, env environment
+	// child is the file of the pipeline that it runs, childAt where it is named; nil if it
+	// runs none. childStatic and variables are what that gets.
+	child       *File
+	childAt     hcl.Range
+	childStatic map[string]cty.Value
+	variables   []*deferrable
 	// instances is what the module is run for; nil if it is run once.
 	instances *instances
 	// lockAt and disconnectAt are the positions of not_in_parallel and

@@ -16,14 +16,15 @@ import (
 // maxImports bounds how many files a pipeline imports, directly or not.
 const maxImports = 100
 
-// ReadImport reads a file that a pipeline imports. root is the root of the workspace and
-// name the file, both relative to the directory of the pipeline's own file, with / between
-// their parts. name is below root, but for links.
-type ReadImport func(root, name string) ([]byte, error)
+// ReadImport reads a file that a pipeline imports, or that a module of it runs. root is the
+// root of the workspace, by the file of the pipeline that imports it, and name the file, all
+// relative to the directory of the first pipeline's file, with / between their parts. name
+// is below root, but for links. For a file that is run, by is name.
+type ReadImport func(root, by, name string) ([]byte, error)
 
 // Imported reads files that came along with the source, by their paths.
 func Imported(files map[string]string) ReadImport {
-	return func(_, name string) ([]byte, error) {
+	return func(_, _, name string) ([]byte, error) {
 		text, ok := files[name]
 		if !ok {
 			return nil, errors.New("the file did not come along with the source")
@@ -81,7 +82,11 @@ type importer struct {
 func (p *parser) imports(body *hclsyntax.Body) []*hclsyntax.Body {
 	own := path.Base(p.src.name)
 	i := &importer{parser: p, open: []string{own}, read: map[string]bool{own: true}, bytes: len(p.src.text), words: p.words}
+	if len(p.family.open) == 1 {
+		p.family.root = path.Clean(p.file.workspace.Root)
+	}
 	i.all(body, ".")
+	p.family.bytes += i.bytes
 	return i.bodies
 }
 
@@ -117,24 +122,24 @@ func (i *importer) one(name, written string, at hcl.Range) {
 		return
 	}
 
-	root := path.Clean(i.file.workspace.Root)
+	root := i.workspaceRoot()
 	switch {
 	case i.read[name]:
 		return
-	case !within(root, name):
+	case !i.family.free && !within(root, name):
 		i.add(at, fmt.Sprintf("files below it may be imported: move the file, or set root in the workspace block, which is %q here", root),
 			"import %s is outside of the workspace root", quote(written))
 		return
 	case len(i.bodies) == maxImports:
 		i.add(at, "", "more than %d imported files", maxImports)
 		return
-	case i.parser.read == nil:
+	case i.family.read == nil:
 		i.add(at, "", "import %s cannot be read here", quote(written))
 		return
 	}
 
 	i.read[name] = true
-	text, err := i.parser.read(root, name)
+	text, err := i.family.read(i.family.root, i.family.open[len(i.family.open)-1], path.Join(i.dir, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		i.add(at, "its path is relative to the file that imports it", "import %s: there is no file %s", quote(written), i.display(name))

@@ -15,7 +15,7 @@ import (
 
 // files reads imports from a map, as from a disk.
 func files(texts map[string]string) language.ReadImport {
-	return func(_, name string) ([]byte, error) {
+	return func(_, _, name string) ([]byte, error) {
 		if text, ok := texts[name]; ok {
 			return []byte(text), nil
 		}
@@ -158,7 +158,7 @@ func TestParseWith_spellings(t *testing.T) {
 func TestParseWith_manyImports(t *testing.T) {
 	main := "pipeline \"p\" {\n  imports = [\"0/a.hcl\"]\n  module \"m\" { command = [\"true\"] }\n}\n"
 	reads := 0
-	_, diags := language.ParseWith("p.hcl", []byte(main), func(_, name string) ([]byte, error) {
+	_, diags := language.ParseWith("p.hcl", []byte(main), func(_, _, name string) ([]byte, error) {
 		reads++
 		return []byte(`imports = ["` + strings.Repeat("x", 1+reads%7) + "/" + path.Base(name) + `", "b.hcl"]`), nil
 	})
@@ -183,7 +183,7 @@ func FuzzParseWith(f *testing.F) {
 
 	main := "pipeline \"p\" {\n  imports = [\"lib.hcl\"]\n  module \"m\" { command = [\"echo\", jsonencode(local)] }\n}\n"
 	f.Fuzz(func(t *testing.T, text []byte) {
-		file, diags := language.ParseWith("p.hcl", []byte(main), func(_, _ string) ([]byte, error) { return text, nil })
+		file, diags := language.ParseWith("p.hcl", []byte(main), func(_, _, _ string) ([]byte, error) { return text, nil })
 		if (file == nil) != (len(diags) > 0) {
 			t.Fatalf("a file and mistakes, or neither: %v", diags)
 		}

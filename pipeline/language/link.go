@@ -269,6 +269,11 @@ func (k *linker) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 		return
 	}
 
+	if l.sensitive && strings.HasPrefix(u.name, variablesName+".") {
+		k.add(u.expr.Range(), "set it as a secret of the cluster, which modules of the other pipeline name in secrets", "%s cannot name %s", u.name, k.whichSensitive(u.refs, named))
+		return
+	}
+
 	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.DeferredMessage || u.name == pipeline.DeferredNotify) {
 		k.add(u.expr.Range(), "its value is stored and shown: give it in env to the modules that need it", "%s cannot name %s", u.name, k.whichSensitive(u.refs, named))
 		return

@@ -16,7 +16,7 @@ import (
 
 var (
 	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", "reports", hookBlock, serviceBlock,
-		"when", "matrix", "for_each", "use", "approval", "cache_key"}, slices.Sorted(maps.Keys(moduleSpecs))...)
+		"when", "matrix", "for_each", "use", "approval", "cache_key", childName, variablesName}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	reportNames   = slices.Sorted(maps.Keys(reportSpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
@@ -42,7 +42,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 	}
 
 	body := p.useTemplate(m, b.Body, index)
-	var command, script *hclsyntax.Attribute
+	var command, script, child, variables *hclsyntax.Attribute
 	for _, a := range attributes(body) {
 		switch a.Name {
 		case "command":
@@ -51,6 +51,10 @@ func (p *parser) module(b *hclsyntax.Block) {
 		case "script":
 			script = a
 			p.script(m, a, index)
+		case childName:
+			child = a
+		case variablesName:
+			variables = a
 		case "env":
 			m.env = p.environment(a, index)
 		case "depends_on":
@@ -95,6 +99,10 @@ func (p *parser) module(b *hclsyntax.Block) {
 		p.add(later.NameRange, "keep one of them: command is a list and runs without a shell, script is run by sh", "module %q has both command and script", name)
 	case approval != nil:
 		p.approval(m, approval, body, index)
+	case child != nil:
+		p.child(m, child, variables, body, index)
+	case variables != nil:
+		p.add(variables.NameRange, `write pipeline = "FILE.hcl" beside it, or env for a command or a script`, "variables of module %q are for a pipeline, and it runs none", name)
 	case command == nil && script == nil:
 		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
 	}

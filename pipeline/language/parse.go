@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -22,6 +23,15 @@ func Parse(fileName string, src []byte) (*File, Diagnostics) { return ParseWith(
 // of a variable. fileName is for messages; read reads the files that it imports, and
 // may be nil. All mistakes come at once; with any the File is nil.
 func ParseWith(fileName string, src []byte, read ReadImport) (*File, Diagnostics) {
+	return newFamily(fileName, read).parse(fileName, src, ".")
+}
+
+func newFamily(fileName string, read ReadImport) *family {
+	return &family{read: read, files: map[string]*File{}, open: []string{path.Base(fileName)}}
+}
+
+// parse is ParseWith for a file in a directory; "." is that of the first file.
+func (f *family) parse(fileName string, src []byte, dir string) (*File, Diagnostics) {
 	if d := checkSize(fileName, src); d != nil {
 		return nil, d
 	}
@@ -36,10 +46,10 @@ func ParseWith(fileName string, src []byte, read ReadImport) (*File, Diagnostics
 		return nil, r.done()
 	}
 
-	p := &parser{report: r, file: &File{
-		src: r.src, workspace: Workspace{Root: "."},
+	p := &parser{report: r, family: f, dir: dir, file: &File{
+		src: r.src, original: src, workspace: Workspace{Root: "."},
 		templates: map[string]*template{}, variableIndex: map[string]int{}, localIndex: map[string]int{}, moduleIndex: map[string]int{},
-	}, read: read}
+	}}
 
 	p.top(body)
 	k := &linker{report: r, file: p.file, uses: p.uses}
@@ -58,9 +68,12 @@ type parser struct {
 	*report
 	file *File
 	uses []use
-	read ReadImport
 	// notifies is set while a notify block is decoded.
 	notifies bool
+	// family is what it shares with the pipelines that it runs, dir the directory of the
+	// file.
+	family *family
+	dir    string
 }
 
 // use is an expression with what it may name.

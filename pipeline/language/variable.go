@@ -216,10 +216,25 @@ type VariableInput struct {
 	// is ignored if the pipeline does not declare it, as the environment may
 	// hold those of other pipelines.
 	Origin string `json:"origin,omitempty"`
+	// Value is set in place of Text for one that another pipeline gives, encoded as in
+	// pipeline.Scope.
+	Value string `json:"value,omitempty"`
 }
 
 // envOrigin is how the origin of a value from the environment begins.
 const envOrigin = "PIPELINED_VAR_"
+
+// input turns what was given for a variable into its value.
+func (v *variable) input(x VariableInput) (cty.Value, *problem) {
+	if x.Value == "" {
+		return v.given(x.Text)
+	}
+	value, err := decodeValue(x.Value)
+	if err != nil {
+		return cty.DynamicVal, wrong("", "%v", err)
+	}
+	return v.convert(value)
+}
 
 // given turns the text that was given for a variable into its value.
 func (v *variable) given(text string) (cty.Value, *problem) {

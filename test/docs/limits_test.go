@@ -31,6 +31,7 @@ var limitTables = map[string][]limit{
 	"pipelines": {
 		{"source of a pipeline", "pipeline/language.MaxSourceBytes", inBytes},
 		{"source that is kept for `retry -var`, with its imports", "pipeline.MaxGivenSource", inBytes},
+		{"levels of pipelines that modules run", "pipeline.MaxChildDepth", ""},
 		{"blocks and brackets within each other", "pipeline/language.maxDepth", ""},
 		{"definition of a run, compiled and compressed", "fsm.MaxCommandBytes", inBytes},
 		{"modules of a pipeline, instances included", "pipeline/language.maxModules", ""},

@@ -90,7 +90,10 @@ func TestPages_pipelinesCompile(t *testing.T) {
 	all, imports := blocks(t), map[string]map[string]string{} // by page
 	for _, b := range all {
 		if name, ok := strings.CutPrefix(b.info, importedInfo); ok {
-			imports[b.page] = map[string]string{name: b.text}
+			if imports[b.page] == nil {
+				imports[b.page] = map[string]string{}
+			}
+			imports[b.page][name] = b.text
 		}
 	}
 	for _, b := range all {

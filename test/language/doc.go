@@ -27,6 +27,7 @@
 // on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
 // outcome in the same entry, s29 the order of things; approval the wait for a
 // person, runs schedules and concurrency groups, imports files that a pipeline imports,
+// child pipelines that modules run,
 // container modules with an image, notify blocks of that name, retry runs that are
 // retried with other values.
 package language

@@ -416,7 +416,7 @@ func TestCases_rules(t *testing.T) {
 			count[r]++
 		}
 	}
-	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval runs imports container notify retry") {
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval runs imports child container notify retry") {
 		if count[r] < 2 {
 			t.Errorf("rule %s has %d cases, want 2", r, count[r])
 		}

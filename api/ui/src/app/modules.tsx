@@ -61,6 +61,7 @@ export function line(m: Module): string {
   const again = m.attempts.length > 1 ? `attempt ${m.attempts.length}` : ''
   switch (m.state) {
     case 'running':
+      if (m.children?.length) return `run ${m.children.at(-1)!.number}`
       return [m.worker, again, lost(m) ? 'one was lost' : ''].filter(Boolean).join(', ')
     case 'waiting':
       if (asks(m)) return m.approval!.message || 'waits for an approval'

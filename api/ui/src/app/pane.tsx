@@ -2,7 +2,7 @@
 // with it, and its output.
 import { Decide, deciders } from './approvals'
 import { dateTime, duration, seconds } from './format'
-import { Icon, Shape, ofAttempt, wasLost } from './icons'
+import { Icon, Shape, ofAttempt, ofRun, wasLost } from './icons'
 import { LogPane, type LogKeys } from './logpane'
 import { asks, elapsed, kindOf, line } from './modules'
 import { Act, Blank, cli } from './parts'
@@ -61,6 +61,23 @@ function sentence(m: Module, a: Attempt | undefined): string {
   const before = m.attempts.filter((b) => b.number < a.number && wasLost(b.state)).at(-1)
   if (before) parts.push(`Attempt ${before.number} was lost with ${before.worker}.`)
   return parts.join(' ')
+}
+
+// Children are the runs that a module made of its pipeline, the newest first.
+function Children({ m }: { m: Module }) {
+  return (
+    <ul class="children">
+      {[...m.children!].reverse().map((c) => (
+        <li key={c.run}>
+          <Shape kind={ofRun(c.state)[0]} />
+          <a href={'/runs/' + c.number}>
+            {m.pipeline} {c.number}
+          </a>{' '}
+          <small>{[ofRun(c.state)[1], c.reason].filter(Boolean).join(': ')}</small>
+        </li>
+      ))}
+    </ul>
+  )
 }
 
 // Approval is the question of a module, and the decision if it waits for one.
@@ -151,7 +168,8 @@ export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; key
       ) : a ? (
         <LogPane key={`${r.id} ${name} ${older ?? ''}`} run={r.id} module={name} attempt={older} start={seconds(a.startedAt ?? a.assignedAt)} command={command} keys={keys} empty="It has written nothing yet." />
       ) : (
-        <Blank title={m.state === 'cached' ? 'Its result was cached' : m.state === 'waiting' ? 'It has not started' : 'It ran nothing'}>
+        <Blank title={m.children ? `It runs the pipeline ${m.pipeline}` : m.state === 'cached' ? 'Its result was cached' : m.state === 'waiting' ? 'It has not started' : 'It ran nothing'}>
+          {m.children && <Children m={m} />}
           {m.cachedFrom && (
             <p>
               Module {m.cachedFrom.module} of <a href={'/runs/' + m.cachedFrom.run}>run {m.cachedFrom.run.slice(0, 8)}</a> made it, attempt {m.cachedFrom.attempt} on {m.cachedFrom.worker}.

@@ -137,6 +137,11 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
             {[r.git.tag || r.git.branch, r.git.sha.slice(0, 8)].filter(Boolean).join(' ') + (r.git.dirty ? ', changed' : '')}
           </span>
         )}
+        {r.parent && (
+          <a class="tag" href={`/runs/${r.parent.number}?m=${encodeURIComponent(r.parent.module)}`}>
+            module {r.parent.module} of run {r.parent.number}
+          </a>
+        )}
         <span class="tag">
           <Icon name={r.schedule ? 'schedules' : 'person'} />
           {r.schedule ? `schedule, ${triggers[r.trigger ?? '']}` : r.submitter}

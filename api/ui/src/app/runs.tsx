@@ -119,7 +119,7 @@ const chosen = signal(0)
 
 function Row({ r, at }: { r: RunSummary; at: number }) {
   const [kind, word] = stateOf(r)
-  const by = r.schedule ? `schedule, ${r.trigger ? triggers[r.trigger] : clock(r.tick).slice(0, 5)}` : (r.submitter ?? '')
+  const by = r.schedule ? `schedule, ${r.trigger ? triggers[r.trigger] : clock(r.tick).slice(0, 5)}` : r.parent ? `module ${r.parent.module} of run ${r.parent.number}` : (r.submitter ?? '')
   return (
     <li>
       <a href={'/runs/' + ref(r)} data-run={r.number} class={chosen.value === at ? 'at' : ''}>

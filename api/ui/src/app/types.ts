@@ -25,6 +25,7 @@ export interface RunSummary {
   trigger?: 'manual' | 'backfill'
   retryOf?: RunLink & { variables?: string[] }
   retriedAs?: RunLink[]
+  parent?: { run: string; number: number; module: string }
   git?: { sha?: string; branch?: string; tag?: string; dirty?: boolean }
   moduleCount: number
   modulesDone: number
@@ -71,6 +72,15 @@ export interface Approval {
   comment?: string
 }
 
+export interface ChildRun {
+  run: string
+  number: number
+  state: RunState
+  reason?: string
+  startedAt?: string
+  finishedAt?: string
+}
+
 export interface Module {
   name: string
   of?: string
@@ -88,6 +98,8 @@ export interface Module {
   expectedSeconds?: number
   notBefore?: string
   approval?: Approval
+  pipeline?: string
+  children?: ChildRun[]
   attempts: Attempt[]
   tests?: { total: number; passed: number; failed: number; skipped: number; flaky: number }
   warnings?: string[]

@@ -1,0 +1,77 @@
+package service_test
+
+import (
+	"testing"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// parentOf submits a pipeline whose module a runs another one, with the head and the
+// definition of its run.
+func parentOf(t *testing.T, r *rig, own, inner string) (run pipeline.Run, def *pipeline.Pipeline) {
+	t.Helper()
+	in := source(own + "  module \"a\" {\n    pipeline  = \"lib/inner.hcl\"\n    variables = { word = \"hello\" }\n  }\n")
+	in.Imports = map[string]string{"lib/inner.hcl": inner}
+	made, err := r.runs.Submit(t.Context(), sam, "", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.state.View(func(v *fsm.View) (err error) {
+		run, _ = v.Run(made.ID)
+		def, err = v.Definition(made.ID)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(def.Sources) > 0 || len(def.SealedSources) == 0 {
+		t.Errorf("the state has the sources %v", def.Sources)
+	}
+	return run, def
+}
+
+const innerText = `pipeline "inner" {
+  variable "word" {}
+  variable "key" {
+    default   = "the-key-itself"
+    sensitive = true
+  }
+  concurrency { group = "g-${var.word}" }
+  module "m" { command = ["echo", var.word] }
+}`
+
+// A child is what its file says, sealed as every definition, and parent and child are shown
+// with each other.
+func TestVault_PrepareChild(t *testing.T) {
+	r := newRig(t)
+	parent, def := parentOf(t, r, "", innerText)
+	child, raw, err := r.vault.PrepareChild(t.Context(), parent, def, def.Module("a"), nil)
+	if err != nil || child.Pipeline != "inner" || child.Modules != 1 || child.Group != "g-hello" || child.ID == "" {
+		t.Fatalf("%+v, %v", child, err)
+	}
+	made, err := r.state.Propose(t.Context(), &fsm.Command{At: at, Spawn: &fsm.Spawn{Run: parent.ID, Module: "a", Number: 1, Child: child, Definition: raw}})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	r.wantNowhere("the-key-itself")
+
+	run := r.read(parent.ID)
+	m := run.Modules[0]
+	if c := m.Child(); m.Pipeline != "inner" || c == nil || c.Run != child.ID || c.State != pipeline.RunWaiting || m.State != pipeline.ModuleRunning || m.Reason != "runs as run 2 ("+string(child.ID)+")" {
+		t.Errorf("module %+v", m)
+	}
+	inner := r.read(child.ID)
+	if inner.Parent == nil || *inner.Parent != (pipeline.Parent{Run: parent.ID, Number: 1, Module: "a"}) || inner.Variables["word"] != "hello" || inner.Submitter != sam.Name {
+		t.Errorf("child %+v", inner)
+	}
+	wantFacts(t, "a child", why(r, parent.ID, "a"), "its pipeline inner is run 2 ("+string(child.ID)+"), which is waiting", "running: "+m.Reason)
+
+	// A group of the parents would be waited for in vain.
+	_, _, err = r.vault.PrepareChild(t.Context(), made.Run, def, def.Module("a"), nil)
+	wantError(t, "a child in the group of its parent", err, pipeline.Invalid, `its concurrency group "g-hello" is that of run 2, which waits for it`)
+	made.Run.Group, made.Run.Parent = "other", pipeline.Parent{Run: child.ID}
+	_, _, err = r.vault.PrepareChild(t.Context(), made.Run, def, def.Module("a"), nil)
+	wantError(t, "a child in the group of a parent's parent", err, pipeline.Invalid, `is that of run 2`)
+}

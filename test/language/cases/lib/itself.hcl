@@ -1,0 +1,6 @@
+# Run by child-itself.hcl.
+pipeline "itself" {
+  module "again" {
+    pipeline = "itself.hcl"
+  }
+}

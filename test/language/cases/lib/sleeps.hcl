@@ -1,0 +1,6 @@
+# Run by child*.hcl.
+pipeline "sleeps" {
+  module "sleep" {
+    command = ["sleep", "300"]
+  }
+}
