@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -209,5 +211,30 @@ func TestSpawn_largeResults(t *testing.T) {
 	r.must(cmds...)
 	if m := r.module("r", "m0"); m.State != pipeline.ModuleFailed || !strings.HasPrefix(m.Reason, "the results of run 2 have ") || m.Result != nil {
 		t.Errorf("module is %s: %s", m.State, m.Reason)
+	}
+}
+
+// checkChildren: the children of a run that have not ended are those that its modules
+// wait for, and one that waits for a child has a live one.
+func checkChildren(t *rapid.T, v *fsm.View, run pipeline.Run, records map[string]*pipeline.ModuleRecord) {
+	live := map[pipeline.RunID]bool{}
+	for name, rec := range records {
+		c := rec.LiveChild()
+		if c == nil {
+			continue
+		}
+		live[c.Run] = true
+		child, found := v.Run(c.Run)
+		if !found || child.State.Final() || child.Parent.Run != run.ID || child.Parent.Module != name || rec.State != pipeline.ModuleRunning {
+			t.Fatalf("%s of %s is %s and waits for %+v", name, run.ID, rec.State, child)
+		}
+	}
+	for _, id := range run.Children {
+		if !live[id] {
+			t.Fatalf("%s lists the child %s, for which no module waits", run.ID, id)
+		}
+	}
+	if len(run.Children) != len(live) {
+		t.Fatalf("%s lists %v of %v", run.ID, run.Children, live)
 	}
 }
