@@ -14,6 +14,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/calendar"
 )
 
 // schedulesCommand is `pipelined schedules`.
@@ -209,10 +210,7 @@ func (env *environment) nextTick(s *wire.Schedule, before string) string {
 	return text
 }
 
-// clock shows a time as the clock of a zone does, where the zone is known here.
+// clock shows a time as the clock of a zone does.
 func (env *environment) clock(t time.Time, zone string) string {
-	if loc, err := time.LoadLocation(zone); err == nil {
-		t = t.In(loc)
-	}
-	return t.Format("2006-01-02 15:04:05 MST")
+	return calendar.In(t, zone).Format("2006-01-02 15:04:05 MST")
 }

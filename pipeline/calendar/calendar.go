@@ -16,9 +16,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones are the same on every machine, even if none are installed
 
 	"github.com/netresearch/go-cron"
+
+	"github.com/pipelined/pipelined/pipeline/calendar/zones"
 )
 
 const (
@@ -61,7 +62,7 @@ func Zone(name string) (*time.Location, error) {
 		return nil, errors.New("every node has a local time of its own")
 	}
 
-	zone, err := time.LoadLocation(name)
+	zone, err := zones.Load(name)
 	if err != nil {
 		return nil, fmt.Errorf("no time zone is called %.80q", name)
 	}

@@ -20,7 +20,8 @@ type rule struct {
 // first.
 var rules = []rule{
 	{path: "pipeline", stdOnly: true},
-	{path: "pipeline/calendar", may: []string{"pipeline"}},
+	{path: "pipeline/calendar/zones", may: []string{}},
+	{path: "pipeline/calendar", may: []string{"pipeline", "pipeline/calendar/zones"}},
 	{path: "pipeline/mask", stdOnly: true},
 	{path: "pipeline/safetext", stdOnly: true},
 	{path: "pipeline/graph", stdOnly: true},
@@ -75,7 +76,7 @@ var rules = []rule{
 	{path: "internal/snapshots", may: []string{"pipeline", "fsm", "storage/disk", "cluster", "api", "api/wire", "internal/backup", "internal/state"}},
 	{path: "internal/remotecache", may: []string{"pipeline", "fsm", "api", "api/wire", "storage/disk", "storage/blob", "internal/peer", "internal/state", "internal/fabric"}},
 	{path: "internal/node", may: []string{"*"}},
-	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "storage/blob", "storage/tree", "storage/layout", "executor", "executor/container",
+	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/calendar", "pipeline/language", "storage", "storage/blob", "storage/tree", "storage/layout", "executor", "executor/container",
 		"api/wire", "api/client", "cluster/keys", "internal/backup", "internal/convert", "internal/node", "internal/report", "internal/scaffold", "internal/submission", "internal/tempdir", "internal/terminal", "internal/top"}},
 	{path: "internal/awake", stdOnly: true},
 	{path: "internal/convert", may: []string{"pipeline/language"}},
