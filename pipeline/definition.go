@@ -51,6 +51,9 @@ type Given struct {
 	// MaxGivenSource bytes, or if there is none.
 	Source  string            `json:"source,omitempty"`
 	Imports map[string]string `json:"imports,omitempty"`
+	// Sealed has both in their place in the replicated state, if they may hold defaults
+	// of sensitive variables. Other sources compress better with the rest.
+	Sealed []byte `json:"sealed,omitempty"`
 	// Variables are the values that were given, as texts; of sensitive variables only
 	// the names, in Sensitive.
 	Variables map[string]string `json:"variables,omitempty"`
@@ -65,7 +68,7 @@ type Given struct {
 
 // IsZero reports whether nothing was given.
 func (g Given) IsZero() bool {
-	return g.Source == "" && len(g.Variables)+len(g.Sensitive)+len(g.Env)+len(g.Targets)+len(g.Tags)+len(g.Skip) == 0
+	return g.Source == "" && len(g.Sealed)+len(g.Variables)+len(g.Sensitive)+len(g.Env)+len(g.Targets)+len(g.Tags)+len(g.Skip) == 0
 }
 
 // Scope is what the expressions of a run see besides module results. Values

@@ -28,6 +28,9 @@ func parentOf(t *testing.T, r *rig, own, inner string) (run pipeline.Run, def *p
 	if len(def.Sources) > 0 || len(def.SealedSources) == 0 {
 		t.Errorf("the state has the sources %v", def.Sources)
 	}
+	if def.Given.Source != "" || len(def.Given.Imports) > 0 || len(def.Given.Sealed) == 0 {
+		t.Errorf("the state has what was given: %v", def.Given)
+	}
 	return run, def
 }
 

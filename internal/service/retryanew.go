@@ -98,10 +98,14 @@ func (r *Runs) draftRetry(ctx context.Context, by api.Subject, id pipeline.RunID
 		return nil, pipeline.FilesGone(id)
 	}
 
-	if was.Given.Source == "" {
+	given, err := r.vault.openGiven(was)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.Internal, "%w", err)
+	}
+	if given.Source == "" {
 		return nil, pipeline.Errorf(pipeline.Conflict, "run %s cannot be retried with other variables: its source is not kept (one of up to %d KiB is, if the run was submitted): submit it again", id, pipeline.MaxGivenSource>>10)
 	}
-	submission, err := resubmission(was, in)
+	submission, err := resubmission(was, &given, in)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +129,7 @@ func (r *Runs) draftRetry(ctx context.Context, by api.Subject, id pipeline.RunID
 // resubmission is what makes the same run with other values. Sensitive variables and
 // credentials have to be given again: with other values next to them, a command could
 // show to one user what another one gave.
-func resubmission(was *pipeline.Pipeline, in *wire.RetryRequest) (wire.SubmitRequest, error) {
-	given := was.Given
+func resubmission(was *pipeline.Pipeline, given *pipeline.Given, in *wire.RetryRequest) (wire.SubmitRequest, error) {
 	out := wire.SubmitRequest{Source: given.Source, FileName: was.File, Imports: given.Imports, Targets: given.Targets, Tags: given.Tags, Skip: given.Skip,
 		Variables: map[string]string{}, Env: map[string]string{}}
 	if was.Scope.Git != (pipeline.Git{}) {

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -414,6 +415,35 @@ func TestRuns_Submit_keepsSource(t *testing.T) {
 		t.Error(err)
 	}
 	wantError(t, "a large source", retry(pipeline.MaxGivenSource), pipeline.Conflict, "its source is not kept")
+}
+
+// The default of a sensitive variable is in no text of the state, and the run can be
+// retried.
+func TestRuns_Submit_sealsSource(t *testing.T) {
+	r := newRig(t)
+	run := r.newRun("  variable \"x\" { default = \"1\" }\n  variable \"key\" {\n    default   = \"the-key-itself\"\n    sensitive = true\n  }\n" +
+		"  module \"a\" {\n    command = [\"echo\", var.x]\n    env = { KEY = var.key }\n  }")
+	var def *pipeline.Pipeline
+	var err error
+	r.view(func(v *fsm.View) { def, err = v.Definition(run) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(def)
+	if err != nil || strings.Contains(string(text), "the-key-itself") {
+		t.Errorf("the state has %s, %v", text, err)
+	}
+
+	r.succeed(run, "a")
+	r.endRun(run, pipeline.RunSucceeded)
+	made, err := r.runs.Retry(t.Context(), sam, run, wire.RetryRequest{Variables: map[string]string{"x": "2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.view(func(v *fsm.View) { def, err = v.Definition(made.ID) })
+	if err != nil || len(def.Given.Sealed) == 0 || def.Given.Source != "" {
+		t.Errorf("the state of the retry has %v, %v", def.Given, err)
+	}
 }
 
 // A definition that needs the room is kept without its source.

@@ -26,6 +26,37 @@ func (v *Vault) openSource(name string, sealed []byte) (in wire.SubmitRequest, e
 	return in, v.openTexts(sealSource+name, sealed, &in)
 }
 
+// givenTexts are the texts of a submission that a definition keeps.
+type givenTexts struct {
+	Source  string
+	Imports map[string]string
+}
+
+// sealGiven gives a pipeline whose source is sealed, if it or the source of a child may hold
+// the default of a sensitive variable. It does not change def.
+func (v *Vault) sealGiven(def *pipeline.Pipeline) (*pipeline.Pipeline, error) {
+	if def.Given.Source == "" || len(def.Scope.Sensitive)+len(def.Sources) == 0 {
+		return def, nil
+	}
+	sealed := *def
+	var err error
+	sealed.Given.Sealed, err = v.sealTexts(sealGiven+def.Name, givenTexts{def.Given.Source, def.Given.Imports})
+	sealed.Given.Source, sealed.Given.Imports = "", nil
+	return &sealed, err
+}
+
+// openGiven gives what a pipeline was compiled of, with its source.
+func (v *Vault) openGiven(def *pipeline.Pipeline) (pipeline.Given, error) {
+	given := def.Given
+	if len(given.Sealed) == 0 {
+		return given, nil
+	}
+	var texts givenTexts
+	err := v.openTexts(sealGiven+def.Name, given.Sealed, &texts)
+	given.Source, given.Imports, given.Sealed = texts.Source, texts.Imports, nil
+	return given, err
+}
+
 // sealChildren gives a pipeline whose sources of children are sealed. It does not change
 // def.
 func (v *Vault) sealChildren(def *pipeline.Pipeline) (*pipeline.Pipeline, error) {

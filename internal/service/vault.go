@@ -23,6 +23,7 @@ const (
 	sealDerived   = "derived of "   // and the same
 	sealSource    = "source of "    // and a pipeline's name
 	sealSources   = "sources of "   // and the name of the pipeline whose modules run them
+	sealGiven     = "given for "    // and a pipeline's name
 	sealSecret    = "secret "       // and its name
 )
 
@@ -44,19 +45,22 @@ func NewVault(k *keys.Keys, secrets *Secrets, evaluators Evaluators) *Vault {
 func (v *Vault) encodeDefinition(def *pipeline.Pipeline) ([]byte, error) {
 	def, err := v.sealScope(def)
 	if err == nil {
+		def, err = v.sealGiven(def)
+	}
+	if err == nil {
 		def, err = v.sealChildren(def)
 	}
 	if err != nil {
 		return nil, err
 	}
 	raw, err := fsm.EncodeDefinition(def)
-	if err != nil || len(raw) <= fsm.MaxCommandBytes/2 || def.Given.Source == "" {
+	if err != nil || len(raw) <= fsm.MaxCommandBytes/2 || def.Given.Source == "" && len(def.Given.Sealed) == 0 {
 		return raw, err
 	}
 
 	// A run without its source can do everything but be retried with other variables.
 	small := *def
-	small.Given.Source, small.Given.Imports = "", nil
+	small.Given.Source, small.Given.Imports, small.Given.Sealed = "", nil, nil
 	return fsm.EncodeDefinition(&small)
 }
 

@@ -32,7 +32,7 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 
 	module := m.Name
 	only := *p
-	only.Modules, only.Sources, only.SealedSources = []pipeline.Module{*m}, nil, nil
+	only.Modules, only.Sources, only.SealedSources, only.Given = []pipeline.Module{*m}, nil, nil, pipeline.Given{}
 
 	if !m.Expensive {
 		out, diags := evaluateInline(&only, module, deps)
