@@ -155,21 +155,39 @@ func (v *View) RunNotice(run *pipeline.Run, event string) (pipeline.RunNotice, e
 		return out, nil
 	}
 
-	def, err := v.RunModules(run.ID)
+	return out, v.addFailed(&out, run.ID, "")
+}
+
+// addFailed adds the modules of a run that failed to a notification. In the place of one that
+// runs a pipeline are those that failed there, as MODULE/THEIRS: they have the output.
+func (v *View) addFailed(out *pipeline.RunNotice, id pipeline.RunID, prefix string) error {
+	def, err := v.RunModules(id)
 	if err != nil {
-		return out, err
+		return err
 	}
-	records := v.Modules(run.ID)
+	records := v.Modules(id)
 	for i := range def {
 		m := records[def[i].Name]
 		if m == nil || m.State != pipeline.ModuleFailed || m.Ignored {
 			continue
 		}
+		if c := m.LastChild(); c != nil && c.State == pipeline.RunFailed {
+			before := len(out.Failed) + out.More
+			if _, kept := v.Run(c.Run); kept {
+				if err := v.addFailed(out, c.Run, prefix+m.Name+"/"); err != nil {
+					return err
+				}
+			}
+			if len(out.Failed)+out.More > before {
+				continue
+			}
+		}
+
 		if len(out.Failed) == pipeline.MaxNoticeModules {
 			out.More++
 			continue
 		}
-		f := pipeline.FailedModule{Module: m.Name, Reason: m.Reason, ExitCode: m.ExitCode}
+		f := pipeline.FailedModule{Module: prefix + m.Name, Reason: m.Reason, ExitCode: m.ExitCode}
 		if a := m.Last(); a != nil {
 			f.Attempt, f.Worker, f.Log, f.LogSize, f.Holders = a.Number, a.WorkerName, a.Log, a.LogSize, a.Holders
 			if f.Reason == "" {
@@ -178,5 +196,5 @@ func (v *View) RunNotice(run *pipeline.Run, event string) (pipeline.RunNotice, e
 		}
 		out.Failed = append(out.Failed, f)
 	}
-	return out, nil
+	return nil
 }

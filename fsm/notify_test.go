@@ -214,3 +214,40 @@ func TestApply_slackHooks(t *testing.T) {
 		t.Errorf("with types: %q", got)
 	}
 }
+
+// In the place of a module that runs a pipeline are the modules that failed there: they have
+// the output. If none did, it is the module itself.
+func TestView_RunNotice_child(t *testing.T) {
+	failures := func(r *rig, id string) (list []string) {
+		t.Helper()
+		run := r.run(id)
+		if err := r.View(func(v *fsm.View) error {
+			notice, err := v.RunNotice(&run, pipeline.NotifyFailure)
+			for _, f := range notice.Failed {
+				list = append(list, fmt.Sprintf("%s: %s, %d bytes", f.Module, f.Reason, f.LogSize))
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+
+	r := parent(t)
+	ends := ended("c", failed, pipeline.RunFailed, "m0 failed")
+	ends[1].Batch.Outcomes[0].Outcome.LogSize = 7
+	r.must(ends...)
+	if got, want := failures(r, "r"), []string{"m0/m0: exit code 3, 7 bytes"}; !slices.Equal(got, want) {
+		t.Errorf("a module of the child failed: %q, want %q", got, want)
+	}
+
+	r = parent(t)
+	r.must(batch(end("c", "m0", pipeline.ModuleSkipped)), batch(func() fsm.RunEnd {
+		e := runEnd("c", pipeline.RunFailed)
+		e.Reason = "timeout"
+		return e
+	}()))
+	if got, want := failures(r, "r"), []string{"m0: run 2 failed: timeout, 0 bytes"}; !slices.Equal(got, want) {
+		t.Errorf("no module of the child failed: %q, want %q", got, want)
+	}
+}
