@@ -10,7 +10,7 @@
 //	# error: part of a message        what is said of an invalid one
 //	# flags: -target a                flags of run and submit
 //	# retry: -var x=2                 flags of a retry, with which a new run is made
-//	# before: failed                  the state of the run that is retried
+//	# first run: failed               the state of the run that is retried
 //	# kill                            is run while leaders are killed too
 //	# engine                          needs a container engine
 //	# NAME: skipped "part of reason"  the state of a module, and its reason

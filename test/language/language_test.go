@@ -113,7 +113,7 @@ func readCase(t *testing.T, path string) testCase {
 			c.errors = append(c.errors, value)
 		case key == "retry":
 			c.retry = strings.Fields(value)
-		case key == "before":
+		case key == "first run":
 			c.before = value
 		case key == "flags":
 			c.flags = strings.Fields(value)

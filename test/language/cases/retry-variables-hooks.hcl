@@ -1,7 +1,7 @@
 # run: succeeded
 # rules: retry s25 approval
 # flags: -var loud=false -var tag=1
-# before: succeeded
+# first run: succeeded
 # retry: -var loud=true -var tag=2
 # hooks[before]: succeeded
 # sure: succeeded "approved"

@@ -1,7 +1,7 @@
 # run: succeeded
 # rules: retry 3 4 s23
 # flags: -var tag=bad
-# before: failed
+# first run: failed
 # retry: -var tag=1.1 -var oses=["linux","bsd"]
 # kill
 # build: cached "result of run"
