@@ -14,6 +14,11 @@ const daemonNice = -10
 // SetPriority gives every thread of this process a priority; threads made later
 // inherit it. Linux has it by thread, whatever POSIX says. It reports whether
 // the machine allowed it: only root, or who has CAP_SYS_NICE, may go below 0.
+//
+// Where the kernel schedules by session (sched_autogroup_enabled), a thread's
+// priority counts among those of its session alone, and each module has a session
+// of its own. So a priority below 0 becomes that of the session as well, which
+// includes what else was started from the same terminal (sched(7)).
 func SetPriority(nice int) bool {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -25,6 +30,10 @@ func SetPriority(nice int) bool {
 		if err == nil && unix.Setpriority(unix.PRIO_PROCESS, tid, nice) != nil {
 			ok = false
 		}
+	}
+	if nice < 0 && ok {
+		// There is no such file where the kernel does not group by session.
+		_ = os.WriteFile("/proc/self/autogroup", []byte(strconv.Itoa(nice)), 0)
 	}
 	return ok
 }
