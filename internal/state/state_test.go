@@ -313,14 +313,21 @@ func TestState_Propose_relay(t *testing.T) {
 	if pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("a refusal: %v", err)
 	}
-	before := net.find("n1").proposals()
 	net.find("n2").set(func(n *node) { n.blind = true })
 	net.find("n1").set(func(n *node) { n.ready, n.blind = false, true })
 	if _, err := net.find("n3").state.Propose(t.Context(), secret("B")); !errors.Is(err, pipeline.ErrNoLeader) {
 		t.Errorf("no node knows a leader: %v", err)
 	}
-	if got := net.find("n1").proposals(); got != before {
-		t.Error("it was committed without a leader")
+	// Commits cannot be counted: what the second node passed on of the commands before may
+	// arrive as late as now.
+	err = net.find("n1").store.View(func(v *fsm.View) error {
+		if _, ok := v.Secret("B"); ok {
+			t.Error("it was committed without a leader")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
