@@ -135,7 +135,7 @@ func slackBody(text string) ([]byte, error) {
 	}{text})
 }
 
-// escapeSlack writes a text so that nothing in it is a link or mentions anybody.
+// escapeSlack writes a text so that nothing in it is a link or a mention.
 var escapeSlack = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace
 
 // noticeText is a notification in the markup of Slack. base is the address of the

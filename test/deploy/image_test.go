@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestContainers uses the image in a real engine, as docs/deploy.md says.
+// TestContainers runs the image with the Docker engine, as docs/deploy.md says.
 func TestContainers(t *testing.T) {
 	e := startEngine(t)
 	e.docker("run", "-d", "--name", "one", "-v", "one:/var/lib/pipelined", image, "agent", "-max-parallel", "2")

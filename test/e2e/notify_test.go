@@ -77,7 +77,7 @@ func (c *chat) about(word string) (list []string) {
 
 // Each end of a run comes to the chat once, whoever leads: the leader is killed as soon as
 // the run has ended, after what it sent was recorded, or before it has an answer. Only
-// in the last case may it come twice: an answer that nobody recorded is not known.
+// in the last case may it come twice: an answer that was not recorded is not known.
 func TestNotify_leaderKilled(t *testing.T) {
 	c := harness.Start(t, 3, "-config", harness.ConfigFile(t, `webhook_allow = ["127.0.0.0/8"]`))
 	r := newChat(t)
