@@ -122,8 +122,7 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, others *clie
 }
 
 // statusElsewhere asks the nodes at other addresses for the status of a node, until one
-// answers. One that they do not list has left; a worker cannot know that, since it has no
-// part in raft.
+// answers. One that they do not list has left.
 func statusElsewhere(ctx context.Context, others *client.Client, address string, node pipeline.NodeID) (string, error) {
 	err := errors.New("none is known")
 	for _, other := range others.Addresses() {
@@ -139,16 +138,13 @@ func statusElsewhere(ctx context.Context, others *client.Client, address string,
 		if i >= 0 {
 			return list.Members[i].Status, nil
 		}
-		if slices.ContainsFunc(list.Members, func(m wire.Member) bool { return m.HTTP == other && m.Mode == pipeline.ModeWorker }) {
-			err = errors.New("only workers answer")
-			continue
-		}
 		return "left", nil
 	}
 	return "", err
 }
 
-// membersAt asks one node for the members of its cluster, once.
+// membersAt asks one node for the members of its cluster, once. A node that has no part in
+// raft cannot know which have left, and is not asked.
 func membersAt(ctx context.Context, api *client.Client, address string) (wire.MemberList, error) {
 	one, err := api.At(address)
 	if err != nil {
@@ -156,6 +152,13 @@ func membersAt(ctx context.Context, api *client.Client, address string) (wire.Me
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
+	h, err := one.Health(ctx)
+	if err != nil {
+		return wire.MemberList{}, err
+	}
+	if h.Role == "worker" {
+		return wire.MemberList{}, errors.New("only workers answer")
+	}
 	return one.Cluster().Members(ctx)
 }
 

@@ -19,8 +19,10 @@ func TestLeave_ended(t *testing.T) {
 		"left":   {0, "node-1 has left"},
 		"failed": {exitFailed, "node-1 has not left: its agent ended before, and the others count it as failed"},
 		"":       {exitUnavailable, "whether node-1 has left is unknown"}, // none answers
-		// Of raft a worker knows nothing.
-		"worker": {exitUnavailable, "whether node-1 has left is unknown: its agent has ended, and no other node says how (only workers answer)"},
+		// Of raft a worker knows nothing: neither from a list without the node, nor from one
+		// that has it as left, which is what it announced.
+		"worker":       {exitUnavailable, "whether node-1 has left is unknown: its agent has ended, and no other node says how (only workers answer)"},
+		"worker, left": {exitUnavailable, "whether node-1 has left is unknown: its agent has ended, and no other node says how (only workers answer)"},
 	} {
 		other, leaving := newFakeCluster(t), newFakeCluster(t)
 		node := leaving.members[0]
@@ -31,7 +33,9 @@ func TestLeave_ended(t *testing.T) {
 		case "left":
 			other.members = []wire.Member{{ID: "n2", Name: "node-2", HTTP: other.Server.URL, Mode: pipeline.ModeAuto}}
 		case "worker":
-			other.members = []wire.Member{{ID: "n2", Name: "node-2", HTTP: other.Server.URL, Mode: pipeline.ModeWorker}}
+			other.health.Role, other.members = "worker", []wire.Member{{ID: "n2", Name: "node-2", HTTP: "https://" + other.address(), Mode: pipeline.ModeWorker}}
+		case "worker, left":
+			other.health.Role, other.members[0].Status = "worker", "left"
 		}
 
 		// Its process ends with the call, and so does the other one if it must not answer.
