@@ -106,10 +106,10 @@ func (r *run) undecided() []*moduleState {
 	return list
 }
 
-// observe takes the decisions about a run from the replicated state.
-func (p *approvals) observe(r *run, v *fsm.View) {
+// observe takes the decisions about a run from what was read of the replicated state.
+func (p *approvals) observe(r *run, records map[string]pipeline.ModuleRecord) {
 	for _, m := range r.undecided() {
-		rec := v.Module(r.head.ID, m.def.Name)
+		rec := records[m.def.Name]
 
 		// What this leader itself decided by a deadline is final in the model already.
 		if rec.ApprovalWait == nil || rec.ApprovalWait.Decision == "" || m.state.Final() {

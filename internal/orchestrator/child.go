@@ -165,12 +165,13 @@ func (c *children) proposed(m *moduleState, reply any, err error) {
 	c.commits.reloadStale(&batch{runs: map[*run]struct{}{r: {}}})
 }
 
-// observe takes what the ends of children made of the modules of a run.
-func (c *children) observe(r *run, v *fsm.View) {
+// observe takes what the ends of children made of the modules of a run from what was
+// read of the replicated state.
+func (c *children) observe(r *run, records map[string]pipeline.ModuleRecord) {
 	list := r.parents
 	r.parents = nil
 	for i, m := range list {
-		rec := v.Module(r.head.ID, m.def.Name)
+		rec := records[m.def.Name]
 		switch {
 		case !m.child.live:
 			continue

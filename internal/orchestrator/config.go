@@ -73,11 +73,17 @@ func DefaultTiming() Timing {
 		Call: 3 * time.Second, Heartbeat: 2 * time.Second}
 }
 
+// Store is the replicated state as the leader follows it. fsm.Store implements it.
+type Store interface {
+	stateReader
+	Subscribe() *fsm.Subscription
+}
+
 // Config is what an orchestrator needs.
 type Config struct {
 	Self      pipeline.NodeID
 	Log       Log
-	Store     *fsm.Store
+	Store     Store
 	Transport Transport
 	Members   Members
 	Evaluate  Evaluate

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -160,6 +162,24 @@ type fakeWorker struct {
 	ended      map[pipeline.AttemptID]pipeline.AttemptState
 }
 
+// strictStore refuses a view within a view, which fsm.Store does not allow.
+type strictStore struct {
+	*fsm.Store
+	tb testing.TB
+}
+
+func (s strictStore) View(fn func(*fsm.View) error) error {
+	pcs := make([]uintptr, 1000)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for f, more := frames.Next(); more; f, more = frames.Next() {
+		if strings.HasSuffix(f.Function, "strictStore.View") {
+			s.tb.Error("a view was opened within a view")
+			break
+		}
+	}
+	return s.Store.View(fn)
+}
+
 // cluster is an orchestrator with fake workers.
 type cluster struct {
 	tb      testing.TB
@@ -221,7 +241,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 
 // lead starts a term; the function it gives ends it and waits for its end.
 func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
-	o := orchestrator.New(orchestrator.Config{Self: "w1", Alone: c.alone, Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now, Results: c.results, Vault: c.vault, ImageDigests: c.images, MaxLoaded: c.loaded,
+	o := orchestrator.New(orchestrator.Config{Self: "w1", Alone: c.alone, Log: c.log, Store: strictStore{c.store, c.tb}, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now, Results: c.results, Vault: c.vault, ImageDigests: c.images, MaxLoaded: c.loaded,
 		NodeName: func(id pipeline.NodeID) string { return string(id) }, PrepareChild: c.prepareChild,
 		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// stateReader reads the replicated state. fsm.Store implements it.
+// stateReader reads the replicated state. A view must be closed before the next one of
+// the same goroutine: fsm.Store.View may wait for it otherwise.
 type stateReader interface {
 	View(func(*fsm.View) error) error
 }
@@ -91,17 +92,21 @@ func (l *lifecycle) resume(r *run) {
 // reload reads a run again after something about it was refused. What the state
 // does not know of its active attempts, such as what was sent, is kept.
 func (l *lifecycle) reload(r *run) {
-	err := l.store.View(func(v *fsm.View) error {
-		head, ok := v.Run(r.head.ID)
-		if !ok || head.State.Final() {
-			l.drop(r.head.ID)
-			return nil
+	var fresh *run
+	err := l.store.View(func(v *fsm.View) (err error) {
+		if head, ok := v.Run(r.head.ID); ok && !head.State.Final() {
+			fresh, err = loadRun(v, head)
 		}
-		fresh, err := loadRun(v, head)
-		if err != nil {
-			return err
-		}
+		return err
+	})
 
+	// After the view: resuming reads the state too.
+	switch {
+	case err != nil:
+		l.logger.Error("read run again", r.head.LogFields("error", err)...)
+	case fresh == nil:
+		l.drop(r.head.ID)
+	default:
 		for name, m := range fresh.modules {
 			old := r.modules[name]
 			if m.active != nil && old != nil && old.active != nil && old.active.id == m.active.id {
@@ -113,10 +118,6 @@ func (l *lifecycle) reload(r *run) {
 		l.model.runs[r.head.ID] = fresh
 		l.work.releaseAll(r)
 		l.resume(fresh)
-		return nil
-	})
-	if err != nil {
-		l.logger.Error("read run again", r.head.LogFields("error", err)...)
 	}
 
 	l.slots.recount()

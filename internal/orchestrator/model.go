@@ -79,6 +79,46 @@ func (m *model) occupyingSlots(fn func(*moduleState)) {
 	}
 }
 
+// runNews is what the replicated state has of a run that changed.
+type runNews struct {
+	id     pipeline.RunID
+	exists bool
+	head   pipeline.Run
+	// records are those of the modules that wait for what others than this leader end:
+	// an approval, or a child that is not live.
+	records map[string]pipeline.ModuleRecord
+}
+
+// read reads what the model may have to follow of a run. It does not read the records
+// of modules whose child is live: there may be as many as there are changes.
+func (m *model) read(v *fsm.View, id pipeline.RunID) runNews {
+	x := runNews{id: id}
+	x.head, x.exists = v.Run(id)
+	r := m.runs[id]
+	if r == nil || r.stale {
+		return x
+	}
+
+	wait := r.undecided()
+	if len(r.parents) > 0 {
+		live := make(map[pipeline.RunID]bool, len(x.head.Children))
+		for _, c := range x.head.Children {
+			live[c] = true
+		}
+		for _, one := range r.parents {
+			if !live[one.child.run] {
+				wait = append(wait, one)
+			}
+		}
+	}
+
+	x.records = make(map[string]pipeline.ModuleRecord, len(wait))
+	for _, one := range wait {
+		x.records[one.def.Name] = v.Module(id, one.def.Name)
+	}
+	return x
+}
+
 // loadRun builds the model of a run from the replicated state.
 func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	// Instances are no part of a definition, so there may be fewer modules than the

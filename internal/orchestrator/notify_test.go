@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -71,5 +72,36 @@ func TestOrchestrator_notify(t *testing.T) {
 		if !step.recovery && mods["recovery"].State != pipeline.ModuleSkipped {
 			t.Errorf("%d: recovery is %s", i, mods["recovery"].State)
 		}
+	}
+}
+
+// A command of a notification may follow from what was read of the state: a decision, the
+// end of a child, or a cancellation. Whether it runs is read from the state, too.
+func TestOrchestrator_notify_afterChange(t *testing.T) {
+	say := with(aModule("say"), func(m *pipeline.Module) {
+		m.Hook, m.NotifyOn, m.IgnoreFailure, m.AlwaysRun, m.DependsOn = pipeline.HookNotify, []string{"failure"}, true, true, []string{"main"}
+	})
+	waits := gate("main", 0, "")
+	for _, row := range []struct {
+		name  string
+		main  pipeline.Module
+		after func(*cluster, pipeline.RunID)
+		want  pipeline.RunState
+	}{
+		{"decision", waits, func(c *cluster, id pipeline.RunID) { c.decide(id, "main", pipeline.Approved) }, pipeline.RunSucceeded},
+		{"child", nests("main"), func(c *cluster, id pipeline.RunID) { c.succeed(c.child(id, "main"), "work") }, pipeline.RunSucceeded},
+		{"cancellation", waits, func(c *cluster, id pipeline.RunID) { c.cancel(id, "") }, pipeline.RunCancelled},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			scripted(t, []int{1}, func(t *testing.T, c *cluster) {
+				c.leads()
+				id := c.submit("r", one(row.main, say))
+				pass(time.Second)
+				row.after(c, id)
+				if got := c.ends(id, row.want)["say"].State; got != pipeline.ModuleSkipped {
+					t.Errorf("say is %s", got)
+				}
+			})
+		})
 	}
 }

@@ -148,6 +148,7 @@ func (t *term) step() {
 // changed takes what was committed and is not the planner's: submissions,
 // cancellations, decisions about approvals, facts about workers, schedules.
 func (t *term) changed(c fsm.Changes) {
+	news := make([]runNews, 0, len(c.Runs))
 	err := t.cfg.Store.View(func(v *fsm.View) error {
 		if c.Workers || c.All {
 			t.workers.readRecords(v)
@@ -157,7 +158,7 @@ func (t *term) changed(c fsm.Changes) {
 			t.backfills.read(v)
 		}
 		for _, id := range c.Runs {
-			t.runChanged(v, id)
+			news = append(news, t.model.read(v, id))
 		}
 		return nil
 	})
@@ -165,7 +166,11 @@ func (t *term) changed(c fsm.Changes) {
 		t.cfg.Logger.Error("read changes", "error", err)
 	}
 
-	// After the view: opening a link starts goroutines, which must not depend on it.
+	// After the view: what follows from a change reads the state too, and opening a link
+	// starts goroutines, which must not depend on it.
+	for i := range news {
+		t.runChanged(&news[i])
+	}
 	if c.Workers || c.All {
 		t.updateWorkers()
 	}
@@ -175,15 +180,15 @@ func (t *term) changed(c fsm.Changes) {
 
 // runChanged follows the change of one run: it is new, cancelled, forced, decided,
 // or gone.
-func (t *term) runChanged(v *fsm.View, id pipeline.RunID) {
+func (t *term) runChanged(x *runNews) {
 	// What this leader itself proposed comes by here too, and finds the model ahead.
-	head, ok := v.Run(id)
+	id, head := x.id, x.head
 	r := t.model.runs[id]
 
 	switch {
 	case r != nil && r.stale:
 		// It is about to be read again, and this change with it.
-	case !ok:
+	case !x.exists:
 		t.lifecycle.drop(id)
 		t.parking.remove(id)
 	case r == nil && head.State.Final():
@@ -201,12 +206,12 @@ func (t *term) runChanged(v *fsm.View, id pipeline.RunID) {
 		r.head.Forced = true
 		t.lifecycle.cancel(r)
 	case len(r.approvals) > 0:
-		t.approvals.observe(r, v)
+		t.approvals.observe(r, x.records)
 	}
 
 	// One entry may have cancelled the run, and the next have ended a child.
 	if r != nil && len(r.parents) > 0 && !r.stale && t.model.isCurrent(r) {
-		t.children.observe(r, v)
+		t.children.observe(r, x.records)
 	}
 }
 
