@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"sync"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/safetext"
@@ -21,17 +23,12 @@ func (d *directories) notice(ctx context.Context, a *attempt) error {
 	}
 
 	out := *a.spec.Notice
-	out.Failed = append([]pipeline.FailedModule(nil), out.Failed...)
+	out.Failed = slices.Clone(out.Failed)
+	var reads sync.WaitGroup // at once: each may wait for fetchLimit
 	for i := range out.Failed {
-		f := &out.Failed[i]
-		if f.Log != "" {
-			var err error
-			if f.Lines, err = d.lastLines(ctx, f); err != nil {
-				f.Note = "its output cannot be read: " + err.Error()
-			}
-		}
-		f.Log, f.LogSize, f.Holders = "", 0, nil
+		reads.Go(func() { d.addLines(ctx, &out.Failed[i]) })
 	}
+	reads.Wait()
 
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -45,6 +42,17 @@ func (d *directories) notice(ctx context.Context, a *attempt) error {
 		return fmt.Errorf("write what the notification is about: %w", err)
 	}
 	return nil
+}
+
+// addLines adds the last lines of a module's output, or why there are none.
+func (d *directories) addLines(ctx context.Context, f *pipeline.FailedModule) {
+	if f.Log != "" {
+		var err error
+		if f.Lines, err = d.lastLines(ctx, f); err != nil {
+			f.Note = "its output cannot be read: " + err.Error()
+		}
+	}
+	f.Log, f.LogSize, f.Holders = "", 0, nil
 }
 
 // lastLines reads the last lines of a module's output, on whichever node it is.
