@@ -1,6 +1,7 @@
 package external
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -250,22 +251,14 @@ type maskedLog struct {
 	in   io.Reader
 	mask *mask.Output
 
-	buf [32 << 10]byte
-	// masked is what was masked and not yet read, from next on; ended says that nothing
-	// more comes.
-	masked []byte
-	next   int
-	ended  bool
+	buf    [32 << 10]byte
+	masked bytes.Buffer // what was not read yet
+	ended  bool         // nothing more comes into masked
 }
 
 func (l *maskedLog) Read(p []byte) (int, error) {
-	for l.next == len(l.masked) {
-		if l.ended {
-			return 0, io.EOF
-		}
-		l.masked, l.next = l.masked[:0], 0
-		take := func(text []byte) { l.masked = append(l.masked, text...) }
-
+	take := func(text []byte) { l.masked.Write(text) }
+	for l.masked.Len() == 0 && !l.ended {
 		n, err := l.in.Read(l.buf[:])
 		l.mask.Take(l.buf[:n], take)
 		if err == io.EOF {
@@ -275,10 +268,7 @@ func (l *maskedLog) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-
-	n := copy(p, l.masked[l.next:])
-	l.next += n
-	return n, nil
+	return l.masked.Read(p)
 }
 
 // notSent says what a worker has to do about a blob that is on no node.
