@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -29,21 +29,10 @@ type chat struct {
 
 func newChat(tb testing.TB) *chat {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	c := &chat{address: ln.Addr().String()}
-	server := &http.Server{Handler: c}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(ln) // until it is closed
-	}()
-	tb.Cleanup(func() {
-		_ = server.Close()
-		<-done
-	})
+	c := &chat{}
+	server := httptest.NewServer(c)
+	tb.Cleanup(server.Close)
+	c.address = server.Listener.Addr().String()
 	return c
 }
 
