@@ -93,12 +93,14 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		found[s.name] = o
 	}
 
-	// Of a file with mistakes some webhooks are not whole.
 	out.webhooks = file.webhooks
-	for i := 0; i < len(out.webhooks) && len(wrong) == 0; i++ {
+	if len(wrong) > 0 { // of a file with mistakes some webhooks are not whole
+		return out, nil, errors.Join(wrong...)
+	}
+	for i := range out.webhooks {
 		d, err := c.webhook(&out.webhooks[i])
 		if err != nil {
-			return out, nil, err
+			wrong = append(wrong, err)
 		}
 		out.Webhooks = append(out.Webhooks, d)
 	}

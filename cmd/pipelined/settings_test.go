@@ -104,6 +104,8 @@ func TestAgent_wrongSettings(t *testing.T) {
 		{nil, conf("webhook \"a\" {\n url =\n type = []\n}"), `var.NAME; ` + at + `:3:2: unknown setting "type" of a webhook, which has url, types, pipelines, format, secret_file: did you mean "types"?` + "\n"},
 		{nil, conf("webhook \"a\" {\n url = \"x\"\n types = []\n}\nwebhook \"a\" {\n url = {}\n x {\n }\n}\nwebhook {\n}"),
 			at + `:1:1: webhook "a" has no secret_file; ` + at + `:5:1: webhook "a" is defined twice: the first is at ` + at + `:1; ` + at + `:5:1: webhook "a" has no secret_file; ` + at + `:6:2: url: expected a string; ` + at + `:7:2: unknown block "x" in a webhook: it has url, types, pipelines, format, secret_file; ` + at + `:10:1: a webhook has one name`},
+		{nil, conf("webhook \"a\" {\n url = \"x\"\n secret_file = \"/no1\"\n}\nwebhook \"b\" {\n url = \"x\"\n secret_file = \"-\"\n}"),
+			at + `:1: webhook "a": secret_file: /no1: no such file or directory; ` + at + `:5: webhook "b": secret_file "-": expected a file`},
 		{nil, []string{"-config", "/nowhere.hcl"}, "-config: /nowhere.hcl: no such file or directory"},
 		{nil, []string{"-mode", "worke"}, `-mode "worke": expected one of auto, orchestrator, worker, standalone: did you mean "worker"?`},
 		{nil, []string{"-max-parallel", "0"}, `-max-parallel "0": expected a number from 1 to 10000`},
