@@ -58,9 +58,7 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 	}
 
 	r.Modules += len(e.Instances)
-	if r.State == pipeline.RunWaiting {
-		r.State, r.StartedAt = pipeline.RunRunning, at
-	}
+	st.begin(r, at) // what it waited for may have been cached or skipped
 
 	countEnd(r, m, false)
 	st.runs.putModule(r.ID, m)

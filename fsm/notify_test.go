@@ -140,6 +140,16 @@ func TestApply_notifyStart(t *testing.T) {
 	if got := r.notices("a"); !slices.Equal(got, []string{"n0 start chat: waiting"}) {
 		t.Errorf("after the start: %q", got)
 	}
+
+	// What comes first may be a module that becomes instances: all before it was cached.
+	r.must(notifying(t, "b", "chat start"))
+	before := r.index
+	r.must(batch(expand("b", "m0", "x")))
+	wantEvents(t, r.Store, before, fmt.Sprintf("%d.0 run.started b", before+1), fmt.Sprintf("%d.1 run.notified b chat running", before+1))
+	r.must(batch(assign("b", "m0[x]", 1)))
+	if got := r.notices("b"); !slices.Equal(got, []string{"n0 start chat: waiting"}) {
+		t.Errorf("after instances: %q", got)
+	}
 }
 
 // A run that names a webhook which there is not, or that is for other pipelines, is
