@@ -89,10 +89,11 @@ func (st *state) unsent(name, of string) string {
 }
 
 // notifyEnd makes the notifications of a run that has ended, and notes whether it
-// failed. A cancelled run says nothing about its pipeline.
+// failed. A cancelled run says nothing about its pipeline, nor does an untrusted one:
+// anyone's change may fail, and its pipeline may only have the name.
 func (st *state) notifyEnd(r *pipeline.Run) {
 	key := []byte(r.Pipeline)
-	if badName("", r.Pipeline) != "" {
+	if r.Untrusted || badName("", r.Pipeline) != "" {
 		return
 	}
 	before := st.tx.Bucket(bFailing).Get(key) != nil
@@ -108,7 +109,7 @@ func (st *state) notifyEnd(r *pipeline.Run) {
 }
 
 // Failing reports whether the run of a pipeline that ended last had failed, cancelled
-// runs left out. A run that is no longer kept does not count.
+// and untrusted runs left out. A run that is no longer kept does not count.
 func (v *View) Failing(name string) bool { return v.tx.Bucket(bFailing).Get([]byte(name)) != nil }
 
 // answered is what came of a delivery, for all who see the run: the words of an answer,

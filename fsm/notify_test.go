@@ -113,13 +113,25 @@ func TestApply_notifyRecovery(t *testing.T) {
 		}
 	}
 
-	// The failed run is no longer kept: nothing is known of what was before.
-	r.must(notifying(t, "x", "chat failure"))
-	r.ended("x", pipeline.RunFailed)
+	// Untrusted runs neither break a pipeline nor repair it.
 	failing := func() (yes bool) {
 		view(t, r.Store, func(v *fsm.View) { yes = v.Failing("p") })
 		return yes
 	}
+	for i, state := range []pipeline.RunState{pipeline.RunFailed, pipeline.RunFailed, pipeline.RunSucceeded} {
+		c := notifying(t, fmt.Sprint("u", i))
+		c.Submit.Run.Untrusted = i != 1
+		r.must(c)
+		r.ended(fmt.Sprint("u", i), state)
+		if want := i > 0; failing() != want {
+			t.Errorf("after run %d: failing %v", i, !want)
+		}
+	}
+	r.must(forget("u1"))
+
+	// The failed run is no longer kept: nothing is known of what was before.
+	r.must(notifying(t, "x", "chat failure"))
+	r.ended("x", pipeline.RunFailed)
 	if !failing() {
 		t.Error("the pipeline does not fail after a failure")
 	}

@@ -6,8 +6,8 @@ import (
 )
 
 // The events of a run that a notification may be about. A run that succeeded is a
-// recovery if the run of its pipeline that ended before it had failed, cancelled runs
-// left out.
+// recovery if the run of its pipeline that ended before it had failed, cancelled and
+// untrusted runs left out.
 const (
 	NotifyStart    = "start"
 	NotifyFailure  = "failure"
