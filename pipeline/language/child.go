@@ -94,30 +94,39 @@ func (p *parser) child(m *module, a, variables *hclsyntax.Attribute, body *hclsy
 	p.childVariables(m, variables, index)
 }
 
-// childFile reads and parses the file of a child; nil if it has mistakes.
+// childFile gives the file of a child, which is parsed once; nil if it has mistakes.
 func (p *parser) childFile(written string, at hcl.Range) *File {
 	f := p.family
 	name := path.Join(p.dir, written)
+	if n := slices.Index(f.open, name); n >= 0 {
+		p.add(at, "", "a pipeline cannot run itself: %s", strings.Join(append(slices.Clone(f.open[n:]), name), " -> "))
+		return nil
+	}
 	tooDeep := func(levels int) bool {
 		if levels > pipeline.MaxChildDepth {
 			p.add(at, "", "pipelines run pipelines more than %d levels deep: %s", pipeline.MaxChildDepth, strings.Join(append(slices.Clone(f.open), name), " -> "))
 		}
 		return levels > pipeline.MaxChildDepth
 	}
-	if n := slices.Index(f.open, name); n >= 0 {
-		p.add(at, "", "a pipeline cannot run itself: %s", strings.Join(append(slices.Clone(f.open[n:]), name), " -> "))
-		return nil
-	}
-	if file, done := f.files[name]; done {
-		if file == nil || tooDeep(len(f.open)+file.levels) {
-			return nil
-		}
-		return file
-	}
 
+	file, done := f.files[name]
 	switch {
-	case tooDeep(len(f.open)):
+	case !done && !tooDeep(len(f.open)):
+		file = p.readChild(name, written, at)
+	case file != nil && tooDeep(len(f.open)+file.levels):
 		return nil
+	}
+	if file != nil {
+		p.file.levels = max(p.file.levels, file.levels+1)
+		p.file.costly = p.file.costly || file.costly || len(file.expensive) > 0
+	}
+	return file
+}
+
+// readChild reads and parses the file of a child; nil if it has mistakes.
+func (p *parser) readChild(name, written string, at hcl.Range) *File {
+	f := p.family
+	switch {
 	case !f.free && !within(f.root, name):
 		p.add(at, fmt.Sprintf("files below it may be run: move the file, or set root in the workspace block, which is %q here", f.root),
 			"pipeline %s is outside of the workspace root", quote(written))
@@ -164,10 +173,6 @@ func (p *parser) childFile(written string, at hcl.Range) *File {
 			continue
 		}
 		p.list = append(p.list, d)
-	}
-	if file := f.files[name]; file != nil {
-		p.file.levels = max(p.file.levels, file.levels+1)
-		p.file.costly = p.file.costly || file.costly || len(file.expensive) > 0
 	}
 	return f.files[name]
 }

@@ -138,6 +138,10 @@ func TestParseWith_childMistakes(t *testing.T) {
 		}
 		levels[fmt.Sprintf("l%d.hcl", i)] = runs(next)
 	}
+	// What c.hcl runs was read for b.hcl before; its levels count by each path.
+	known := "pipeline \"p\" {\n  module \"a\" { pipeline = \"b.hcl\" }\n  module \"b\" { pipeline = \"c.hcl\" }\n  module \"c\" { pipeline = \"f.hcl\" }\n}"
+	knownFiles := map[string]string{"b.hcl": runs("d.hcl"), "c.hcl": runs("d.hcl"), "d.hcl": runs("leaf.hcl"), "leaf.hcl": levels["leaf.hcl"],
+		"f.hcl": runs("g.hcl"), "g.hcl": runs("c.hcl")}
 	for name, c := range map[string]struct {
 		main  string
 		files map[string]string
@@ -145,6 +149,7 @@ func TestParseWith_childMistakes(t *testing.T) {
 	}{
 		"too deep":              {runs("l0.hcl"), levels, []string{"ci/l3.hcl:2:27: pipelines run pipelines more than 4 levels deep: p.hcl -> l0.hcl -> l1.hcl -> l2.hcl -> l3.hcl -> leaf.hcl"}},
 		"too deep, known":       {"pipeline \"p\" {\n  module \"a\" { pipeline = \"l1.hcl\" }\n  module \"b\" { pipeline = \"l0.hcl\" }\n}", levels, []string{"more than 4 levels deep: p.hcl -> l0.hcl -> l1.hcl"}},
+		"too deep, by another":  {known, knownFiles, []string{"more than 4 levels deep: p.hcl -> f.hcl -> g.hcl -> c.hcl"}},
 		"itself":                {runs("p.hcl"), nil, []string{"ci/p.hcl:2:27: a pipeline cannot run itself: p.hcl -> p.hcl"}},
 		"itself by another":     {runs("a/b.hcl"), map[string]string{"a/b.hcl": runs("../p.hcl")}, []string{"ci/a/b.hcl:2:27: a pipeline cannot run itself: p.hcl -> a/b.hcl -> p.hcl"}},
 		"outside":               {runs("../x.hcl"), map[string]string{"../x.hcl": ""}, []string{`pipeline "../x.hcl" is outside of the workspace root`}},
