@@ -179,3 +179,18 @@ func TestParseWith_childMistakes(t *testing.T) {
 	parsed(t, "ci/p.hcl", "pipeline \"p\" {\n  workspace { root = \"..\" }\n  module \"m\" { pipeline = \"../lib/a.hcl\" }\n}", texts)
 	parsed(t, "ci/p.hcl", levels["l0.hcl"], levels)
 }
+
+// What a module gives to a sensitive variable of its pipeline shows in no mistake.
+func TestCompileChild_sensitive(t *testing.T) {
+	texts := map[string]string{"c.hcl": "pipeline \"c\" {\n  variable \"s\" {\n    sensitive = true\n    validation {\n      condition     = var.s == \"\"\n      error_message = \"got ${var.s}\"\n    }\n  }\n" +
+		"  module \"m\" { command = [\"true\"] }\n}"}
+	f := parsed(t, "p.hcl", "pipeline \"p\" {\n  module \"a\" { command = [\"true\"] }\n  module \"m\" {\n    pipeline  = \"c.hcl\"\n    variables = { s = module.a.result.s }\n  }\n}", texts)
+	p, diags := f.Compile(t.Context(), language.Inputs{Evaluator: newEvaluator(t)})
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	_, err := language.CompileChild(t.Context(), p, p.Module("m"), map[string]string{"s": `{"value":"` + hiddenValue + `","type":"string"}`}, language.Inputs{RunID: "c", Evaluator: newEvaluator(t)})
+	if err == nil || !strings.Contains(err.Error(), "got ***") || strings.Contains(err.Error(), hiddenValue) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -98,7 +98,7 @@ func (f *File) masked(in Inputs, list Diagnostics) Diagnostics {
 		for _, x := range in.Variables {
 			if x.Name == v.name {
 				values = append(values, x.Text)
-				if given, bad := v.given(x.Text); bad == nil {
+				if given, bad := v.input(x); bad == nil {
 					value = given
 				}
 			}
