@@ -166,7 +166,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	}
 	n.openVault()
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Alone: n.cfg.alone(), Log: consensusLog{n.cluster}, Store: s.state,
-		Transport: transport{n}, ImageDigests: transport{n}.ImageDigests, Members: members{n}, Evaluate: n.services.vault.Evaluate, PrepareChild: n.prepareChild, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
+		Transport: transport{n}, ImageDigests: transport{n}.ImageDigests, Members: members{n}, Evaluate: n.services.vault.Evaluate, PrepareChild: n.children().Prepare, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
 		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName, Metrics: n.metrics.Leader, LastContact: n.cluster.LastContact, Ended: n.traces.Ended})
 	n.state.SetLeader(n.orch)
 	n.openServices()

@@ -188,11 +188,7 @@ func (n *Node) askToLeave() {
 	}
 }
 
-// prepareChild compiles the child of a module for the orchestrator.
-func (n *Node) prepareChild(ctx context.Context, parent pipeline.Run, def *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Evaluated) (pipeline.Run, []byte, error) {
-	run, raw, err := n.services.vault.PrepareChild(ctx, parent, def, m, e)
-	if n.cfg.NoWebhooks {
-		run.Notify = nil
-	}
-	return run, raw, err
+// children compiles the pipelines that modules run.
+func (n *Node) children() *service.Children {
+	return service.NewChildren(service.ChildrenConfig{State: n.state, Compiler: n.services.compiler, Vault: n.services.vault, NoWebhooks: n.cfg.NoWebhooks})
 }

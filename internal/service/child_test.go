@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -46,10 +47,11 @@ const innerText = `pipeline "inner" {
 
 // A child is what its file says, sealed as every definition, and parent and child are shown
 // with each other.
-func TestVault_PrepareChild(t *testing.T) {
+func TestChildren_Prepare(t *testing.T) {
 	r := newRig(t)
+	children := service.NewChildren(service.ChildrenConfig{State: r.state, Compiler: r.compiler, Vault: r.vault})
 	parent, def := parentOf(t, r, "", innerText)
-	child, raw, err := r.vault.PrepareChild(t.Context(), parent, def, def.Module("a"), nil)
+	child, raw, err := children.Prepare(t.Context(), parent, def, def.Module("a"), nil)
 	if err != nil || child.Pipeline != "inner" || child.Modules != 1 || child.Group != "g-hello" || child.ID == "" {
 		t.Fatalf("%+v, %v", child, err)
 	}
@@ -72,9 +74,9 @@ func TestVault_PrepareChild(t *testing.T) {
 	wantFacts(t, "a child", why(r, parent.ID, "a"), "its pipeline inner is run 2 ("+string(child.ID)+"), which is waiting", "running: "+m.Reason)
 
 	// A group of the parents would be waited for in vain.
-	_, _, err = r.vault.PrepareChild(t.Context(), made.Run, def, def.Module("a"), nil)
+	_, _, err = children.Prepare(t.Context(), made.Run, def, def.Module("a"), nil)
 	wantError(t, "a child in the group of its parent", err, pipeline.Invalid, `its concurrency group "g-hello" is that of run 2, which waits for it`)
 	made.Run.Group, made.Run.Parent = "other", pipeline.Parent{Run: child.ID}
-	_, _, err = r.vault.PrepareChild(t.Context(), made.Run, def, def.Module("a"), nil)
+	_, _, err = children.Prepare(t.Context(), made.Run, def, def.Module("a"), nil)
 	wantError(t, "a child in the group of a parent's parent", err, pipeline.Invalid, `is that of run 2`)
 }

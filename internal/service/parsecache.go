@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -32,7 +34,7 @@ type sourceKey [sha256.Size]byte
 // once. A language.File never changes, so any number of callers may compile the
 // same one. The zero value is ready to use.
 type parseCache struct {
-	large sync.Mutex // held while a large source is parsed
+	large sync.Mutex // held while a large source, or that of a child, is parsed
 
 	mu      sync.Mutex // guards following
 	entries map[sourceKey]*parsedSource
@@ -48,19 +50,7 @@ type parsedSource struct {
 
 // parse is language.ParseWith with a memory. imports are texts by their paths.
 func (c *parseCache) parse(name, text string, imports map[string]string) (*language.File, language.Diagnostics) {
-	h := sha256.New()
-	size := 0
-	write := func(name, text string) {
-		size += len(text)
-		fmt.Fprintf(h, "%d %d ", len(name), len(text)) // so that name and text cannot be shifted
-		io.WriteString(h, name)
-		io.WriteString(h, text)
-	}
-	write(name, text)
-	for _, path := range slices.Sorted(maps.Keys(imports)) {
-		write(path, imports[path])
-	}
-	key := sourceKey(h.Sum(nil))
+	key, size := keyOf("", name, text, imports)
 	if file := c.get(key); file != nil {
 		return file, nil
 	}
@@ -74,6 +64,43 @@ func (c *parseCache) parse(name, text string, imports map[string]string) (*langu
 		c.put(key, file, size)
 	}
 	return file, diags
+}
+
+// parseChild is language.ParseChild with the same memory. Of any size one is parsed at a
+// time: a matrix begins hundreds of them at once.
+func (c *parseCache) parseChild(ctx context.Context, def *pipeline.Pipeline, m *pipeline.Module) (*language.File, error) {
+	key, size := keyOf("child", m.Child.File, "", def.Sources)
+	c.large.Lock()
+	defer c.large.Unlock()
+	if file := c.get(key); file != nil {
+		return file, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, pipeline.Errorf(pipeline.Canceled, "parse %s: %w", m.Child.File, err)
+	}
+
+	file, err := language.ParseChild(def, m)
+	if err == nil && size <= parseCacheBytes {
+		c.put(key, file, size)
+	}
+	return file, err
+}
+
+// keyOf is the key of a source that is parsed in a way, and how many bytes its texts have.
+func keyOf(way, name, text string, imports map[string]string) (key sourceKey, size int) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s ", way)
+	write := func(name, text string) {
+		size += len(text)
+		fmt.Fprintf(h, "%d %d ", len(name), len(text)) // so that name and text cannot be shifted
+		io.WriteString(h, name)
+		io.WriteString(h, text)
+	}
+	write(name, text)
+	for _, path := range slices.Sorted(maps.Keys(imports)) {
+		write(path, imports[path])
+	}
+	return sourceKey(h.Sum(nil)), size
 }
 
 func (c *parseCache) get(key sourceKey) *language.File {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -140,5 +141,40 @@ func TestParseCache_bytes(t *testing.T) {
 	kept.clear()
 	if kept.bytes != 0 {
 		t.Errorf("%d bytes are counted after all went", kept.bytes)
+	}
+}
+
+// Many that run the same child at once have one file of it, which is not that of a
+// submission with the same text.
+func TestParseCache_child(t *testing.T) {
+	var kept parseCache
+	defer kept.clear()
+	def := &pipeline.Pipeline{Sources: map[string]string{"lib/c.hcl": "pipeline \"c\" {\n  imports = [\"../../d.hcl\"]\n  module \"m\" { command = [\"true\"] }\n}", "../d.hcl": "locals { x = 1 }"}}
+	m := &pipeline.Module{Name: "m", Child: &pipeline.Child{File: "lib/c.hcl"}}
+	var wg sync.WaitGroup
+	files := make([]*language.File, 8)
+	for i := range files {
+		wg.Go(func() {
+			var err error
+			if files[i], err = kept.parseChild(t.Context(), def, m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, f := range files {
+		if f != files[0] {
+			t.Error("parsed more than once")
+		}
+	}
+	if _, diags := kept.parse("lib/c.hcl", "", def.Sources); len(diags) == 0 {
+		t.Error("an empty submission has the file of the child")
+	}
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	def.Sources["lib/c.hcl"] += "\n"
+	if _, err := kept.parseChild(ended, def, m); pipeline.KindOf(err) != pipeline.Canceled {
+		t.Errorf("after the term: %v", err)
 	}
 }

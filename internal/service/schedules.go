@@ -96,9 +96,7 @@ func (s *Schedules) register(ctx context.Context, by api.Subject, key, name stri
 	}
 	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name, Git: gitOf(&in),
 		Variables: variablesOf(&def.Scope), Sensitive: def.Scope.Sensitive, Notify: def.NotifyTargets()}
-	if c := def.Concurrency; c != nil {
-		rec.Group, rec.Cancels = c.Group, c.CancelInProgress
-	}
+	rec.Group, rec.Cancels = groupOf(def)
 	out, err := s.propose(ctx, by, &fsm.ScheduleChange{Name: def.Name, Do: fsm.ScheduleRegister, Record: rec, Definition: raw, Source: source})
 	if err != nil {
 		return wire.Schedule{}, tooLarge(err, len(raw)+len(source))
@@ -303,9 +301,7 @@ func (s *Schedules) withVariables(ctx context.Context, f *fsm.Fire, variables ma
 		return err
 	}
 	f.Revision, f.Modules, f.Notify = rec.Revision, len(def.Modules), def.NotifyTargets()
-	if c := def.Concurrency; c != nil {
-		f.Group, f.Cancels = c.Group, c.CancelInProgress
-	}
+	f.Group, f.Cancels = groupOf(def)
 	f.Definition, err = s.vault.encodeDefinition(def)
 	return err
 }

@@ -58,6 +58,14 @@ func gitOf(in *wire.SubmitRequest) pipeline.Git {
 	return *in.Git
 }
 
+// groupOf is the concurrency group of the runs of a pipeline; "" if they have none.
+func groupOf(def *pipeline.Pipeline) (group string, cancels bool) {
+	if c := def.Concurrency; c != nil {
+		return c.Group, c.CancelInProgress
+	}
+	return "", false
+}
+
 // Commit makes a run of a pipeline exist on behalf of by. request is what the caller asked for:
 // the same key with another request is a Conflict. A run without a key gets one
 // of its own, so that the proposal can be repeated. A node whose disk is full
@@ -84,9 +92,7 @@ func (r *Runs) commit(ctx context.Context, by api.Subject, def *pipeline.Pipelin
 	}
 	run.Submitter, run.Untrusted = by.Name, by.Untrusted
 	run.Pipeline, run.Modules = def.Name, len(def.Modules)
-	if c := def.Concurrency; c != nil {
-		run.Group, run.Cancels = c.Group, c.CancelInProgress
-	}
+	run.Group, run.Cancels = groupOf(def)
 	if !r.noWebhooks {
 		run.Notify = def.NotifyTargets()
 	}

@@ -297,11 +297,9 @@ func childInputs(m *pipeline.Module, values map[string]string) []VariableInput {
 	return list
 }
 
-// CompileChild compiles the pipeline that a module runs, as Compile does. values are those
-// of its variables that were deferred (pipeline.Evaluated). What in has for variables is
-// ignored. An error of kind Invalid is permanent, and for the module's author. After an
-// error of another kind, try again.
-func CompileChild(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, values map[string]string, in Inputs) (*pipeline.Pipeline, error) {
+// ParseChild parses the pipeline that a module runs, of the sources that its definition has.
+// An error is of kind Invalid, and for the module's author.
+func ParseChild(p *pipeline.Pipeline, m *pipeline.Module) (*File, error) {
 	text, ok := p.Sources[m.Child.File]
 	if !ok {
 		return nil, pipeline.Errorf(pipeline.Invalid, "%s did not come along with the source", m.Child.File)
@@ -320,13 +318,21 @@ func CompileChild(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module,
 	if len(diags) > 0 {
 		return nil, deferredError(diags)
 	}
+	return file, nil
+}
+
+// CompileChild is Compile for the pipeline that a module runs. values are those of its
+// variables that were deferred (pipeline.Evaluated). What in has for variables is ignored.
+// An error of kind Invalid is permanent, and for the module's author. After an error of
+// another kind, try again.
+func (f *File) CompileChild(ctx context.Context, m *pipeline.Module, values map[string]string, in Inputs) (*pipeline.Pipeline, error) {
 	all := maps.Clone(m.Child.Variables)
 	if all == nil {
 		all = map[string]string{}
 	}
 	maps.Copy(all, values)
 	in.Variables = childInputs(m, all)
-	out, diags, err := file.compileWith(ctx, in)
+	out, diags, err := f.compileWith(ctx, in)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, pipeline.Errorf(pipeline.Canceled, "compile %s: %w", m.Child.File, err)

@@ -56,6 +56,15 @@ func parsed(t *testing.T, name, text string, texts map[string]string) *language.
 	return f
 }
 
+// compileChild is what makes a run of a module.
+func compileChild(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, values map[string]string, in language.Inputs) (*pipeline.Pipeline, error) {
+	f, err := language.ParseChild(p, m)
+	if err != nil {
+		return nil, err
+	}
+	return f.CompileChild(ctx, m, values, in)
+}
+
 // A child is compiled of what the definition of its parent has, with values of results, and
 // so is a child of the child.
 func TestCompileChild(t *testing.T) {
@@ -83,7 +92,7 @@ func TestCompileChild(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	child, err := language.CompileChild(ctx, p, m, e.Variables, language.Inputs{RunID: "c", Git: p.Scope.Git, Submitter: "ann"})
+	child, err := compileChild(ctx, p, m, e.Variables, language.Inputs{RunID: "c", Git: p.Scope.Git, Submitter: "ann"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +100,7 @@ func TestCompileChild(t *testing.T) {
 		child.Scope.Git.SHA != "abc" || child.Scope.RunID != "c" || child.Scope.Submitter != "ann" || child.File != "deploy/site.hcl" {
 		t.Errorf("child %+v with the command %q", child, got)
 	}
-	inner, err := language.CompileChild(ctx, child, child.Module("inner"), map[string]string{"x": `{"value":"deep","type":"string"}`}, language.Inputs{RunID: "cc"})
+	inner, err := compileChild(ctx, child, child.Module("inner"), map[string]string{"x": `{"value":"deep","type":"string"}`}, language.Inputs{RunID: "cc"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +109,7 @@ func TestCompileChild(t *testing.T) {
 	}
 
 	// A mistake of a value has the place and its origin.
-	_, err = language.CompileChild(ctx, p, m, map[string]string{"version": `{"value":"x","type":"string"}`}, language.Inputs{RunID: "c"})
+	_, err = compileChild(ctx, p, m, map[string]string{"version": `{"value":"x","type":"string"}`}, language.Inputs{RunID: "c"})
 	if pipeline.KindOf(err) != pipeline.Invalid || !strings.Contains(err.Error(), `variables of module "deploy": variable "version": wrong type`) {
 		t.Errorf("got %v", err)
 	}
@@ -117,10 +126,10 @@ func TestCompile_expensiveChild(t *testing.T) {
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}
-	if _, err := language.CompileChild(context.Background(), p, &p.Modules[0], nil, language.Inputs{RunID: "c"}); err == nil {
+	if _, err := compileChild(context.Background(), p, &p.Modules[0], nil, language.Inputs{RunID: "c"}); err == nil {
 		t.Error("compiled without a helper")
 	}
-	child, err := language.CompileChild(context.Background(), p, &p.Modules[0], nil, language.Inputs{RunID: "c", Evaluator: newEvaluator(t)})
+	child, err := compileChild(context.Background(), p, &p.Modules[0], nil, language.Inputs{RunID: "c", Evaluator: newEvaluator(t)})
 	if err != nil || child.Module("n").Command[1] != "2" {
 		t.Errorf("child %+v, %v", child, err)
 	}
@@ -189,7 +198,7 @@ func TestCompileChild_sensitive(t *testing.T) {
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}
-	_, err := language.CompileChild(t.Context(), p, p.Module("m"), map[string]string{"s": `{"value":"` + hiddenValue + `","type":"string"}`}, language.Inputs{RunID: "c", Evaluator: newEvaluator(t)})
+	_, err := compileChild(t.Context(), p, p.Module("m"), map[string]string{"s": `{"value":"` + hiddenValue + `","type":"string"}`}, language.Inputs{RunID: "c", Evaluator: newEvaluator(t)})
 	if err == nil || !strings.Contains(err.Error(), "got ***") || strings.Contains(err.Error(), hiddenValue) {
 		t.Errorf("got %v", err)
 	}
