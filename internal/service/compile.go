@@ -90,13 +90,15 @@ func givenOf(in *wire.SubmitRequest, def *pipeline.Pipeline) pipeline.Given {
 		out.Variables[name] = in.Variables[name]
 	}
 
-	for name, value := range in.Env {
-		taken := func(m pipeline.Module) bool { got, ok := m.Env[name]; return ok && got == value }
-		if !pipeline.CredentialName(name) && slices.ContainsFunc(def.Modules, taken) {
-			if out.Env == nil {
-				out.Env = map[string]string{}
+	if len(in.Env) == 0 {
+		return out
+	}
+	out.Env = map[string]string{}
+	for i := range def.Modules {
+		for name, value := range def.Modules[i].Env {
+			if given, ok := in.Env[name]; ok && given == value && !pipeline.CredentialName(name) {
+				out.Env[name] = value
 			}
-			out.Env[name] = value
 		}
 	}
 	return out
