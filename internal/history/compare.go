@@ -3,13 +3,11 @@ package history
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
@@ -242,23 +240,14 @@ var ignoredParts = map[string]bool{"line": true, "name": true, "of": true, "key"
 
 // definitionDifferences names the attributes in which two definitions of a module differ.
 func definitionDifferences(was, is *pipeline.Module) (out []string) {
-	old, now := partsOf(was), partsOf(is)
+	old, now := was.Fields(), is.Fields()
 	for _, name := range allKeys(old, now) {
 		if !ignoredParts[name] && !bytes.Equal(old[name], now[name]) {
-			out = append(out, snake(name)+" changed")
+			out = append(out, pipeline.AttributeOf(name)+" changed")
 		}
 	}
 	out = append(out, keyDifferences("env.", was.Env, is.Env)...)
 	return append(out, keyDifferences("", sources(was), sources(is))...)
-}
-
-// partsOf are the attributes of a definition as JSON texts.
-func partsOf(m *pipeline.Module) map[string]json.RawMessage {
-	out := map[string]json.RawMessage{}
-	if text, err := json.Marshal(m); err == nil { // a definition is made of texts and numbers
-		_ = json.Unmarshal(text, &out)
-	}
-	return out
 }
 
 // sources are the expressions of a module that are evaluated late, without where they
@@ -300,23 +289,4 @@ func limited(list []string) []string {
 		return list
 	}
 	return append(list[:maxDifferences-1:maxDifferences-1], fmt.Sprintf("and %d more", len(list)-maxDifferences+1))
-}
-
-// snake turns the name of a part into that of the attribute in the language.
-func snake(name string) string {
-	switch name {
-	case "locks", "lockHolders":
-		return "not_in_parallel"
-	case "skip":
-		return "when"
-	}
-	var b strings.Builder
-	for _, r := range name {
-		if unicode.IsUpper(r) {
-			b.WriteByte('_')
-			r = unicode.ToLower(r)
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -27,12 +26,12 @@ func Changed(was, now *pipeline.Pipeline, module string) []string {
 	fieldsA, fieldsB := workOf(a), workOf(b)
 	for name := range maps.Keys(fieldsB) {
 		if string(fieldsA[name]) != string(fieldsB[name]) {
-			c.add(sourceName(name))
+			c.add(pipeline.AttributeOf(name))
 		}
 	}
 	for name := range fieldsA {
 		if _, both := fieldsB[name]; !both {
-			c.add(sourceName(name))
+			c.add(pipeline.AttributeOf(name))
 		}
 	}
 	if was.Shell != now.Shell {
@@ -53,36 +52,7 @@ func workOf(m *pipeline.Module) map[string]json.RawMessage {
 	work.Priority, work.MaxParallel, work.Locks, work.LockHolders = 0, 0, nil, nil
 	work.OnDisconnect, work.OnLost, work.IgnoreFailure, work.Cache, work.Expensive = "", "", false, false, false
 
-	fields := map[string]json.RawMessage{}
-	b, err := json.Marshal(&work)
-	if err == nil {
-		err = json.Unmarshal(b, &fields)
-	}
-	if err != nil {
-		// Nothing of a module can fail to be encoded. If it did, the module would differ.
-		return map[string]json.RawMessage{}
-	}
-	return fields
-}
-
-// sourceName is what a source calls a field of a module.
-func sourceName(field string) string {
-	switch field {
-	case "inputsAll":
-		return "inputs"
-	case "skip":
-		return "when"
-	case "container":
-		return "image"
-	}
-	var b strings.Builder
-	for _, r := range field {
-		if unicode.IsUpper(r) {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
+	return work.Fields()
 }
 
 // comparison collects the names of a scope whose values differ.
