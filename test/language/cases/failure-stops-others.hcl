@@ -8,10 +8,10 @@ pipeline "failure_stops_others" {
     exclude = ["**"]
   }
   module "a" {
-    script = "sleep 0.2; exit 2"
+    script = "exit 2"
   }
   module "b" {
-    command = ["sleep", "0.6"]
+    command = ["sleep", "3"] # a has failed long before it ends
   }
   module "c" {
     depends_on = [module.b]
