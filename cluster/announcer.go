@@ -37,7 +37,7 @@ func (a *announcer) describe() gossip.Meta {
 func (a *announcer) publish() error {
 	now := a.describe()
 	if node := a.replica.get(); node != nil {
-		servers := node.Servers()
+		servers := a.replica.servers()
 		for _, s := range servers {
 			if s.ID == a.replica.self {
 				now.Role = string(s.Suffrage)

@@ -121,7 +121,7 @@ func (c *Cluster) Lead(ctx context.Context, f LeadFunc) error {
 // and the cluster are filled in.
 func (c *Cluster) RaftInfo() RaftInfo {
 	info := RaftInfo{ClusterID: c.ID()}
-	if node := c.replica.get(); node != nil {
+	if node := c.replica.get(); node != nil && !c.replica.isRemoved(node) {
 		info.Status = node.Status()
 	}
 	if info.Leader == "" {

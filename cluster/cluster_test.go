@@ -267,6 +267,62 @@ func TestCluster_lostLogOfVoter(t *testing.T) {
 	}
 }
 
+// A voter that was replaced while it was down, in a cluster that has enough standbys
+// without it, goes on without a part in raft, and takes its part again when one is free.
+func TestCluster_removedWhileAway(t *testing.T) {
+	a := newNode(t, "a").start()
+	waitReady(t, a)
+	nodes := []*testNode{a}
+	for _, name := range []string{"b", "c", "d", "e", "f", "g", "h"} {
+		nodes = append(nodes, newNode(t, name, join(a)).start())
+	}
+	waitReady(t, nodes...)
+	wantRoles(t, nodes, 5, 2, 1)
+
+	leader := leaderOf(t, nodes...)
+	role := func(id pipeline.NodeID) string { m, _ := leader.c.Member(id); return m.RaftRole }
+	with := func(role string) *testNode {
+		for _, n := range nodes {
+			if n != leader && n.c.Self().RaftRole == role {
+				return n
+			}
+		}
+		t.Fatalf("no %s", role)
+		return nil
+	}
+	away := with(cluster.RoleVoter)
+	away.freeze().kill()
+	rest := slices.DeleteFunc(slices.Clone(nodes), func(n *testNode) bool { return n == away })
+	wantRoles(t, rest, 5, 2, 0)
+	testutil.Eventually(t, 20*time.Second, func() error {
+		if r := role(away.cfg.NodeID); r != cluster.RoleNone {
+			return fmt.Errorf("the voter that is down is %s", r)
+		}
+		return nil
+	})
+
+	away.start()
+	waitReady(t, away)
+	leader = leaderOf(t, nodes...)
+	testutil.Eventually(t, 60*time.Second, func() error { // raft may go on with heartbeats to it for a while
+		if r := away.c.Self().RaftRole; r != cluster.RoleNone || len(away.c.RaftInfo().Servers) > 0 {
+			return fmt.Errorf("it takes itself for %s in %v", r, away.c.RaftInfo().Servers)
+		}
+		return nil
+	})
+	wantRoles(t, nodes, 5, 2, 1)
+
+	apply(t, leader, "while it had no part")
+	nodes = rest
+	with(cluster.RoleStandby).kill()
+	testutil.Eventually(t, 30*time.Second, func() error {
+		if r := away.c.Self().RaftRole; r != cluster.RoleStandby || !slices.Contains(away.fsm.all(), "while it had no part") {
+			return fmt.Errorf("it is %s and has %q", r, away.fsm.all())
+		}
+		return nil
+	})
+}
+
 // A voter that failed before a node was started again is listed there all the same, by
 // the name that it had.
 func TestCluster_Members_deadVoter(t *testing.T) {

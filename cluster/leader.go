@@ -130,7 +130,12 @@ func (s *seeker) askAround(ctx context.Context) error {
 		if s.lost(a) {
 			return errLostLog
 		}
-		if s.view.name(a) {
+		news := s.view.name(a)
+		if string(a.Leader) == m.ID && s.view.replica.noteLeader(a.Term, a.Servers) {
+			s.log.Warn("this node was removed from the cluster's configuration while it was away: it goes on without a part in raft", "leader", m.Meta.Name)
+			news = true
+		}
+		if news {
 			s.found()
 		}
 	}
@@ -152,12 +157,17 @@ func (s *seeker) lost(a leaderAnswer) bool {
 	return false
 }
 
-// unconfirmed reports whether raft still waits for this leader to take the node
-// in, and no member has named it: gossip alone does not admit the leader's
-// connections.
+// unconfirmed reports whether this leader is to be asked about this node: raft waits
+// for it to take the node in, and no member has named it (gossip alone does not admit
+// its connections), or raft has this node in its configuration and hears of no leader.
 func (s *seeker) unconfirmed(leader pipeline.NodeID) bool {
-	if s.view.replica.get() == nil || s.view.replica.configured() {
+	node := s.view.replica.get()
+	if node == nil {
 		return false
+	}
+	if s.view.replica.configured() {
+		_, _, follows := node.Leader()
+		return !follows
 	}
 	return s.view.namedLeader().Leader != leader
 }
@@ -192,10 +202,12 @@ func (s *seeker) admitRaft(from keys.Subject) error {
 // rank orders members by their part in raft, those that know most first.
 func rank(m gossip.Member) int {
 	switch m.Meta.Role {
-	case RoleLeader, RoleVoter:
+	case RoleLeader:
 		return 0
-	case RoleStandby:
+	case RoleVoter:
 		return 1
+	case RoleStandby:
+		return 2
 	}
-	return 2
+	return 3
 }

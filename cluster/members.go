@@ -93,7 +93,7 @@ func (v *view) roles() map[string]string {
 	if node == nil {
 		return nil
 	}
-	servers := node.Servers()
+	servers := v.replica.servers()
 	if !inServers(servers, string(v.self)) {
 		return nil
 	}

@@ -20,6 +20,10 @@ type replica struct {
 	mu      sync.Mutex // guards following
 	node    *consensus.Node
 	changed chan struct{}
+	// removed is the term of the leader that has told this node that raft's configuration
+	// has no more of it, 0 for none. A node that was away when it was removed has no such
+	// entry in its log, and no leader will ever send it one.
+	removed uint64
 }
 
 func newReplica(self pipeline.NodeID) *replica {
@@ -45,22 +49,51 @@ func (r *replica) set(n *consensus.Node) *consensus.Node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.node
-	r.node = n
+	r.node, r.removed = n, 0
 	close(r.changed)
 	r.changed = make(chan struct{})
 	return old
 }
 
-// servers is raft's latest configuration, empty if this node has none.
+// servers is raft's latest configuration, empty if this node has none, or was removed
+// from it.
 func (r *replica) servers() []consensus.Server {
-	if node := r.get(); node != nil {
+	if node := r.get(); node != nil && !r.isRemoved(node) {
 		return node.Servers()
 	}
 	return nil
 }
 
+// isRemoved reports whether a leader of the node's term or a later one has removed it. If
+// the node follows a leader, that has taken it in again, or has not yet given up on it.
+func (r *replica) isRemoved(node *consensus.Node) bool {
+	_, term, follows := node.Leader()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if follows {
+		r.removed = 0
+	}
+	return r.removed > 0 && r.removed >= term
+}
+
+// noteLeader notes what a leader says of itself: its term and its configuration. It
+// reports whether that is news, namely that this node was removed.
+func (r *replica) noteLeader(term uint64, servers []consensus.Server) bool {
+	if !r.configured() || inServers(servers, r.self) {
+		return false
+	}
+	_, own, follows := r.get().Leader()
+	if follows || term < own {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.removed = term
+	return true
+}
+
 // configured reports whether this node is in raft's configuration, as far as it
-// knows itself.
+// knows.
 func (r *replica) configured() bool { return inServers(r.servers(), r.self) }
 
 // leads reports whether this node believes to lead.

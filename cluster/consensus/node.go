@@ -198,7 +198,10 @@ func (n *Node) LastContact() time.Time { return n.instance.raft.LastContact() }
 
 // Lag is how many entries each follower has not acknowledged, by id, as far as this
 // node has led them.
-func (n *Node) Lag() map[string]uint64 { return n.trans.peers.lag(n.instance.raft.LastIndex()) }
+func (n *Node) Lag() map[string]uint64 {
+	n.trans.peers.keep(n.instance.servers())
+	return n.trans.peers.lag(n.instance.raft.LastIndex())
+}
 
 // Status is the state of this moment.
 func (n *Node) Status() Status {

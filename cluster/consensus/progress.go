@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,6 +89,16 @@ func (p *progress) lag(last uint64) map[string]uint64 {
 		out[string(id)] = last - min(f.match, last)
 	}
 	return out
+}
+
+// keep forgets all but these servers: raft goes on with heartbeats to one that was
+// removed for as long as it waits to send it the last entries.
+func (p *progress) keep(servers []Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.peers, func(id raft.ServerID, _ *peerProgress) bool {
+		return !slices.ContainsFunc(servers, func(s Server) bool { return s.ID == string(id) })
+	})
 }
 
 // reset forgets everything: another node leads, or this one again.

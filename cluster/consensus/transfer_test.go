@@ -198,6 +198,8 @@ func TestProgress_stuck(t *testing.T) {
 		"being sent much":  {func(p *progress) { p.note("b", upTo(5), ok); p.transfer("b", 1) }, 0},
 		"sent all of it":   {func(p *progress) { p.transfer("b", 1); p.transfer("b", -1) }, 1},
 		"forgotten":        {func(p *progress) { p.note("b", upTo(5), ok); p.reset() }, 0},
+		"removed":          {func(p *progress) { p.note("b", upTo(5), ok); p.keep([]Server{{ID: "a"}}) }, 0},
+		"kept":             {func(p *progress) { p.note("b", upTo(5), ok); p.keep([]Server{{ID: "a"}, {ID: "b"}}) }, 1},
 		"compared by then": {func(p *progress) { p.note("b", upTo(5), &raft.AppendEntriesResponse{}) }, 1},
 	} {
 		var p progress
@@ -207,7 +209,7 @@ func TestProgress_stuck(t *testing.T) {
 			t.Errorf("%s: %v at once", name, got)
 		}
 
-		if name != "forgotten" {
+		if p.peers["b"] != nil {
 			p.note("b", heartbeat, ok)
 			p.peers["b"].heartbeat = late
 		}

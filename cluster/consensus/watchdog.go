@@ -118,6 +118,7 @@ func (w *watchdog) checkFollowers(now time.Time) {
 		w.trans.peers.reset()
 		return
 	}
+	w.trans.peers.keep(w.instance.servers())
 	for _, id := range w.trans.peers.stuck(now, w.instance.raft.LastIndex(), 2*w.timings.Stuck) {
 		w.log.Error("a follower answers heartbeats but takes no entries: connecting to it anew", "node", id, "for", 2*w.timings.Stuck)
 		w.trans.streams.hangUp(string(id))
