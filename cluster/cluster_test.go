@@ -268,7 +268,7 @@ func TestCluster_lostLogOfVoter(t *testing.T) {
 }
 
 // A voter that was replaced while it was down, in a cluster that has enough standbys
-// without it, goes on without a part in raft, and takes its part again when one is free.
+// without it, continues without a part in raft, and takes its part again when one is free.
 func TestCluster_removedWhileAway(t *testing.T) {
 	a := newNode(t, "a").start()
 	waitReady(t, a)
@@ -304,7 +304,7 @@ func TestCluster_removedWhileAway(t *testing.T) {
 	away.start()
 	waitReady(t, away)
 	leader = leaderOf(t, nodes...)
-	testutil.Eventually(t, 60*time.Second, func() error { // raft may go on with heartbeats to it for a while
+	testutil.Eventually(t, 60*time.Second, func() error { // raft may continue with heartbeats to it for a while
 		if r := away.c.Self().RaftRole; r != cluster.RoleNone || len(away.c.RaftInfo().Servers) > 0 {
 			return fmt.Errorf("it takes itself for %s in %v", r, away.c.RaftInfo().Servers)
 		}

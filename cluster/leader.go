@@ -132,7 +132,7 @@ func (s *seeker) askAround(ctx context.Context) error {
 		}
 		news := s.view.name(a)
 		if string(a.Leader) == m.ID && s.view.replica.noteLeader(a.Term, a.Servers) {
-			s.log.Warn("this node was removed from the cluster's configuration while it was away: it goes on without a part in raft", "leader", m.Meta.Name)
+			s.log.Warn("this node was removed from the cluster's configuration while it was away: it continues without a part in raft", "leader", m.Meta.Name)
 			news = true
 		}
 		if news {

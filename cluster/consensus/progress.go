@@ -91,7 +91,7 @@ func (p *progress) lag(last uint64) map[string]uint64 {
 	return out
 }
 
-// keep forgets all but these servers: raft goes on with heartbeats to one that was
+// keep forgets all but these servers: raft continues with heartbeats to one that was
 // removed for as long as it waits to send it the last entries.
 func (p *progress) keep(servers []Server) {
 	p.mu.Lock()
