@@ -79,7 +79,7 @@ func plan(in planInput) step {
 type planner struct {
 	planInput
 	// voters and standbys of the configuration; good voters are neither gone
-	// nor dead.
+	// nor dead, and still take part in raft.
 	voters, good, standbys []candidate
 	target                 int
 }
@@ -93,7 +93,7 @@ func newPlanner(in planInput) *planner {
 			n = candidate{id: s.ID, eligible: true}
 		}
 		n.id = s.ID
-		if !n.gone {
+		if !n.gone && n.eligible {
 			known++
 		}
 		if s.Suffrage != consensus.Voter {
@@ -101,7 +101,7 @@ func newPlanner(in planInput) *planner {
 			continue
 		}
 		p.voters = append(p.voters, n)
-		if !n.gone && !n.dead {
+		if !n.gone && !n.dead && n.eligible {
 			p.good = append(p.good, n)
 		}
 	}
@@ -121,11 +121,12 @@ func newPlanner(in planInput) *planner {
 	return p
 }
 
-// commits reports whether the living are a majority of a set of voters.
+// commits reports whether the living are a majority of a set of voters. A node that
+// was started again as a worker lives, and has no raft.
 func (p *planner) commits(voters []candidate) bool {
 	alive := 0
 	for _, v := range voters {
-		if v.alive || v.id == p.self {
+		if v.alive && v.eligible || v.id == p.self {
 			alive++
 		}
 	}
@@ -187,10 +188,11 @@ func (p *planner) promote() step {
 	return step{changePromote, ready[0].id, why}
 }
 
-// removeVoter takes out a voter that leaves, or one that is dead and replaced.
+// removeVoter takes out a voter that leaves, or one that is replaced: it is dead, or
+// was started again as a worker.
 func (p *planner) removeVoter() step {
 	for _, v := range byWorth(p.voters) {
-		if !v.gone && !v.dead {
+		if !v.gone && !v.dead && v.eligible {
 			continue
 		}
 		rest := without(p.voters, v.id)
@@ -204,6 +206,8 @@ func (p *planner) removeVoter() step {
 			return step{changeRemove, v.id, "it has left"}
 		case v.id == p.self:
 			// The leader is not dead, whatever gossip says.
+		case len(p.good) >= p.target && !v.eligible:
+			return step{changeRemove, v.id, "it takes no part in raft any more"}
 		case len(p.good) >= p.target:
 			return step{changeRemove, v.id, "it is dead and replaced"}
 		}

@@ -91,6 +91,11 @@ func TestPlan(t *testing.T) {
 		{"a dead standby goes", "ABCd", []string{"a", "b", "c", "d!"}, "", "remove d"},
 		{"a standby left", "Ab", []string{"a", "b."}, "", "remove b"},
 		{"gossip calls the leader dead", "ABC", []string{"a!", "b", "c"}, "", "none"},
+		{"a voter is a worker now: replace first", "ABCd", []string{"a", "b", "c#", "d"}, "", "voter d"},
+		{"a voter is a worker now, replaced", "ABCD", []string{"a", "b", "c#", "d"}, "", "remove c"},
+		{"a voter is a worker now, nobody for it", "ABC", []string{"a", "b", "c#"}, "", "remove c"},
+		{"two voters are workers now: the others have no majority", "ABCd", []string{"a", "b#", "c#", "d"}, "", "none"},
+		{"a voter is a worker now, another is down: no change can be committed", "ABCDE", []string{"a", "b", "c#", "d-", "e-"}, "", "none"},
 	} {
 		in := planInput{self: "a", servers: servers(c.servers), nodes: nodes(c.nodes...),
 			caughtUp: func(id string) bool { return !slices.Contains([]string{c.behind}, id) }}
@@ -130,6 +135,7 @@ func TestPlan_properties(t *testing.T) {
 		list := servers("A")
 		all := map[string]candidate{"a": {id: "a", eligible: true, alive: true}}
 		most := 1
+		turn := rapid.Bool().Draw(t, "turn") // some are started again as workers, or as none
 		for range rapid.IntRange(1, 12).Draw(t, "events") {
 			id := string(rune('b' + rapid.IntRange(0, 8).Draw(t, "node")))
 			n, ok := all[id]
@@ -137,14 +143,16 @@ func TestPlan_properties(t *testing.T) {
 				n = candidate{id: id, eligible: rapid.IntRange(0, 4).Draw(t, "kind") > 0}
 			}
 			left := false
-			switch rapid.IntRange(0, 4).Draw(t, "event") {
-			case 0, 1:
+			switch event := rapid.IntRange(0, 5).Draw(t, "event"); {
+			case event == 5 && turn:
+				n.eligible, n.alive, n.dead, n.gone = !n.eligible, true, false, false
+			case event < 2 || event == 5:
 				n.alive, n.dead, n.gone = true, false, false
-			case 2:
+			case event == 2:
 				n.alive = false
-			case 3:
+			case event == 3:
 				n.alive, n.dead = false, true
-			case 4:
+			case event == 4:
 				n.gone, left = true, true
 			}
 			all[id] = n
@@ -165,7 +173,7 @@ func TestPlan_properties(t *testing.T) {
 				list = do(list, s)
 				alive := 0
 				for _, v := range voters(list) {
-					if all[v].alive {
+					if all[v].alive && all[v].eligible {
 						alive++
 					}
 				}
@@ -181,7 +189,7 @@ func TestPlan_properties(t *testing.T) {
 			if n0%2 == 0 && allAlive(list, all) {
 				t.Fatalf("settled at %d voters", n0)
 			}
-			if !left && !anyLeft(all) && n0 < most {
+			if !left && !turn && !anyLeft(all) && n0 < most {
 				t.Fatalf("failure lowered the voters from %d to %d", most, n0)
 			}
 			most = max(most, n0)
@@ -207,7 +215,7 @@ func voters(list []consensus.Server) []string {
 }
 
 func allAlive(list []consensus.Server, all map[string]candidate) bool {
-	return !slices.ContainsFunc(list, func(s consensus.Server) bool { return !all[s.ID].alive || all[s.ID].gone })
+	return !slices.ContainsFunc(list, func(s consensus.Server) bool { return !all[s.ID].alive || all[s.ID].gone || !all[s.ID].eligible })
 }
 
 func anyLeft(all map[string]candidate) bool {
