@@ -287,6 +287,13 @@ func TestLeaver(t *testing.T) {
 		}
 
 		inRaft = false
+		save := l.cfg.SaveIdentity
+		l.cfg.SaveIdentity = func(string, []string) error { return errors.New("no space") }
+		if err := l.leave(t.Context()); err == nil || left || announced.leaving.Load() || HasLeft(l.cfg.RaftDir) {
+			t.Errorf("its disk is full: %v, left %v, leaving %v, marked %v", err, left, announced.leaving.Load(), HasLeft(l.cfg.RaftDir))
+		}
+
+		l.cfg.SaveIdentity = save
 		if err := l.leave(t.Context()); err != nil || !left || !slices.Equal(p.saved, []string{""}) {
 			t.Errorf("out of raft: %v, left %v, saved %q", err, left, p.saved)
 		}

@@ -45,23 +45,33 @@ func (l *leaver) leave(ctx context.Context) error {
 	}
 
 	l.announcer.setLeaving(true)
-	if err := l.waitRemoved(ctx); err != nil {
+	err := l.waitRemoved(ctx)
+	if err == nil {
+		// The mark must be there before gossip spreads that the node has left: its
+		// id must never be used again.
+		err = l.mark()
+	}
+	if err != nil { // it stays, and the leader takes it in again
 		l.announcer.setLeaving(false)
 		return err
 	}
+	if err := l.leaveGossip(leaveWait); err != nil {
+		l.seeker.log.Warn("left, but perhaps not all nodes know yet", "error", err)
+	}
+	return nil
+}
 
-	// The mark must be there before gossip spreads that the node has left: its
-	// id must never be used again.
+// mark notes on disk that the node has left, or nothing if that cannot be written.
+func (l *leaver) mark() error {
+	path := filepath.Join(l.cfg.RaftDir, leftMark)
 	if l.cfg.Mode != pipeline.ModeWorker {
-		if err := os.WriteFile(filepath.Join(l.cfg.RaftDir, leftMark), nil, 0o600); err != nil {
-			return pipeline.Errorf(pipeline.Internal, "note that the node has left: %w", err)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			return pipeline.Errorf(pipeline.Internal, "the node stays: note that it has left: %w", err)
 		}
 	}
 	if err := l.cfg.SaveIdentity("", nil); err != nil {
-		return pipeline.Errorf(pipeline.Internal, "forget the cluster: %w", err)
-	}
-	if err := l.leaveGossip(leaveWait); err != nil {
-		l.seeker.log.Warn("left, but perhaps not all nodes know yet", "error", err)
+		_ = os.Remove(path) // if that fails too, the next start finds that the node has left
+		return pipeline.Errorf(pipeline.Internal, "the node stays: forget the cluster: %w", err)
 	}
 	return nil
 }

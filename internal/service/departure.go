@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -163,31 +162,33 @@ func (d *Departure) Begin() bool {
 	return true
 }
 
-// end notes why the node stays; nothing if it has left.
-func (d *Departure) end(err error) {
-	if err == nil {
-		return
-	}
+// stay notes why the node stays, and revokes what Leave committed. Often there is no
+// leader then, so it repeats that until ctx ends: the next start does it otherwise.
+func (d *Departure) stay(ctx context.Context, why error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leaving, d.refused = false, err.Error()
+	d.leaving, d.refused = false, why.Error()
+	d.mu.Unlock()
+
+	once, cancel := context.WithTimeout(context.Background(), stopLimit) // also if ctx has ended
+	defer cancel()
+	if d.setWorker(once, "back", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}) != nil {
+		d.MarkBack(ctx)
+	}
 }
 
 // Leave removes the node from its cluster permanently: it is drained, then what it has
 // is copied to the nodes that stay, then it leaves raft and gossip. If that is refused,
 // or ctx ends before, the node continues as before. Begin comes before it.
-func (d *Departure) Leave(ctx context.Context) (err error) {
-	defer func() { d.end(err) }()
-	err = d.withdraw(ctx)
+func (d *Departure) Leave(ctx context.Context) error {
+	err := d.withdraw(ctx)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 		defer cancel()
 		err = d.cfg.Cluster.Leave(ctx)
 	}
 	if err != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), stopLimit) // leaving may have used up its own time
-		defer cancel()
-		return errors.Join(err, d.setWorker(ctx, "back", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}))
+		d.stay(ctx, err)
+		return err
 	}
 	d.cfg.Worker.Close()
 	return nil

@@ -154,6 +154,32 @@ func TestDeparture_Leave_refused(t *testing.T) {
 	})
 }
 
+// A node that could not leave because there is no leader gets work again when there is
+// one, and says at once that it stays.
+func TestDeparture_Leave_noLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, d := departing(t, false)
+		n.leave = func(ctx context.Context) error {
+			n.Refuse(pipeline.ErrNoLeader)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		d.Begin()
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = d.Leave(t.Context()) }()
+		elapse(10 * time.Minute)
+		if leaving, refused := d.Leaving(); leaving || refused == "" || !n.record(t).Draining {
+			t.Errorf("without a leader: leaving %t, %q, %+v", leaving, refused, n.record(t))
+		}
+		n.Refuse(nil)
+		elapse(10 * time.Second)
+		if w := n.record(t); w.Draining || w.Evacuated {
+			t.Errorf("a leader is there: %+v", w)
+		}
+		<-ended
+	})
+}
+
 // A node that an operator drained stays so if its departure is refused.
 func TestDeparture_Leave_refusedDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
