@@ -43,21 +43,7 @@ type targets struct {
 
 // newTargets removes addresses of this node. Host names are looked up later.
 func newTargets(join []string, advertise, bind string, port int) *targets {
-	t := &targets{}
-	ownIPs := []net.IP{net.ParseIP(advertise), net.ParseIP(bind)}
-	if ownIPs[1].IsUnspecified() {
-		if addrs, err := net.InterfaceAddrs(); err == nil {
-			for _, a := range addrs {
-				if n, ok := a.(*net.IPNet); ok {
-					ownIPs = append(ownIPs, n.IP)
-				}
-			}
-		}
-	}
-	ownPort := strconv.Itoa(port)
-	t.own = func(ip net.IP, port string) bool {
-		return port == ownPort && slices.ContainsFunc(ownIPs, ip.Equal)
-	}
+	t := &targets{own: ownPort(advertise, bind, port)}
 	for _, j := range join {
 		for _, host := range strings.Split(j, ",") {
 			if host = withPort(strings.TrimSpace(host)); host == "" || slices.Contains(t.hosts, host) {
@@ -71,6 +57,22 @@ func newTargets(join []string, advertise, bind string, port int) *targets {
 		}
 	}
 	return t
+}
+
+// ownPort gives a function that reports whether this node has a port at an address.
+func ownPort(advertise, bind string, port int) func(ip net.IP, port string) bool {
+	ownIPs := []net.IP{net.ParseIP(advertise), net.ParseIP(bind)}
+	if ownIPs[1].IsUnspecified() {
+		if addrs, err := net.InterfaceAddrs(); err == nil {
+			for _, a := range addrs {
+				if n, ok := a.(*net.IPNet); ok {
+					ownIPs = append(ownIPs, n.IP)
+				}
+			}
+		}
+	}
+	own := strconv.Itoa(port)
+	return func(ip net.IP, port string) bool { return port == own && slices.ContainsFunc(ownIPs, ip.Equal) }
 }
 
 // withPort adds the default port of gossip if there is none.

@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -35,8 +37,8 @@ type loop struct {
 	log       hclog.Logger
 	// gossipChanged is poked when members may have changed.
 	gossipChanged <-chan struct{}
-	// ownPeerAddr is where this node's own peer port is.
-	ownPeerAddr string
+	// ownPort reports whether the peer port there is this node's own.
+	ownPort func(ip net.IP, port string) bool
 	// conflicts has room for a node that uses this node's id.
 	conflicts chan gossip.Member
 	// ready is closed once the node has a cluster and knows its leader.
@@ -206,9 +208,10 @@ func (l *loop) conflict(other gossip.Member) {
 }
 
 // checkConflict finds out whether another process really uses this node's id,
-// or gossip only remembers where this node was before.
+// or gossip only remembers where this node was before: it may still answer there, by
+// another address of its machine.
 func (l *loop) checkConflict(ctx context.Context, other gossip.Member) error {
-	if other.PeerAddr() == "" || l.founder.clusterID() == "" {
+	if other.PeerAddr() == "" || l.founder.clusterID() == "" || l.ownPort(net.ParseIP(other.IP), strconv.Itoa(other.Meta.PeerPort)) {
 		return nil
 	}
 
@@ -219,9 +222,6 @@ func (l *loop) checkConflict(ctx context.Context, other gossip.Member) error {
 		return nil // no process with our id answers there
 	}
 	conn.Close()
-	if other.PeerAddr() == l.ownPeerAddr {
-		return nil
-	}
 	return fmt.Errorf("node %s at %s has the same id as this one: a data directory was copied; remove one and let the node join anew",
 		other.Meta.Name, other.Addr)
 }

@@ -119,7 +119,7 @@ func openParts(c *Cluster) error {
 		joined: func() { c.peers.reconnect(); c.seeker.soon() }}
 	c.announcer = &announcer{cfg: &c.cfg, peerPort: c.peers.port(), replica: c.replica, yields: c.founder.yields, wake: make(chan struct{}, 1)}
 	c.loop = &loop{founder: c.founder, announcer: c.announcer, seeker: c.seeker, view: c.view, directory: c.directory,
-		changes: c.changes, log: c.log, ownPeerAddr: c.peers.advertised(), conflicts: make(chan gossip.Member, 1), ready: make(chan struct{})}
+		changes: c.changes, log: c.log, ownPort: ownPort(c.cfg.advertise(), c.cfg.BindAddr, c.peers.port()), conflicts: make(chan gossip.Member, 1), ready: make(chan struct{})}
 	if err := openGossip(c); err != nil {
 		return err
 	}

@@ -338,6 +338,40 @@ func TestSeeker_askAround(t *testing.T) {
 	}
 }
 
+// A node that is reached at several addresses of its machine may be started again with
+// another one as that of gossip: what others still have of it is no other process.
+func TestLoop_checkConflict(t *testing.T) {
+	open := func(bind string, peerPort int) *Cluster {
+		c, err := Open(Config{NodeID: "a", Name: "a", ClusterID: "c", Key: bytes.Repeat([]byte{1}, keys.Size), Mode: pipeline.ModeWorker,
+			BindAddr: bind, AdvertiseAddr: "127.0.0.2", PeerPort: peerPort, RaftDir: t.TempDir(),
+			SaveIdentity: func(string, []string) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- c.peers.serve(ctx) }()
+		t.Cleanup(func() {
+			stop()
+			if err := errors.Join(<-served, c.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		return c
+	}
+
+	c := open("0.0.0.0", 0)
+	before := member("a", func(m *gossip.Member) { m.IP, m.Meta.PeerPort = "127.0.0.1", c.peers.port() })
+	if err := c.loop.checkConflict(t.Context(), before); err != nil {
+		t.Errorf("its former address: %v", err)
+	}
+	clone := open("127.0.0.3", 0)
+	other := member("a", func(m *gossip.Member) { m.IP, m.Meta.PeerPort = "127.0.0.3", clone.peers.port() })
+	if err := c.loop.checkConflict(t.Context(), other); err == nil || !strings.Contains(err.Error(), "same id") {
+		t.Errorf("another process: %v", err)
+	}
+}
+
 func TestSeeker_admitRaft_worker(t *testing.T) {
 	p := newParts(t, "c")
 	if err := p.seeker.admitRaft(keys.Subject{Node: "b", Mode: pipeline.ModeAuto}); err == nil {
