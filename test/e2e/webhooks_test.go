@@ -172,6 +172,13 @@ func TestWebhooks(t *testing.T) {
 	}
 	r.mu.Unlock()
 
+	// What was received may not have been answered, or may come once more.
+	testutil.Eventually(t, time.Minute, func() error {
+		if w := hookOf(t, c); w.Waiting != 0 {
+			return fmt.Errorf("%d wait", w.Waiting)
+		}
+		return nil
+	})
 	r.stop()
 	down := submit()
 	testutil.Eventually(t, time.Minute, func() error {
