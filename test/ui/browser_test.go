@@ -165,10 +165,11 @@ func (p *tab) shows(text string) {
 func (p *tab) click(selector, text string) {
 	p.t.Helper()
 	find := fmt.Sprintf("[...document.querySelectorAll(%s)].find(e => e.innerText.includes(%s) && e.checkVisibility() && !e.disabled)", quoted(selector), quoted(text))
-	p.until(find)
-	p.text(find + ".setAttribute('data-clicked', '')")
-	// What is above it may still come: it has to be twice in the same place.
-	p.until("(e => { const { x, y } = e.getBoundingClientRect(), before = e.dataset.clicked; return (e.dataset.clicked = x + ' ' + y) === before })(document.querySelector('[data-clicked]'))")
+	// What is above it may still come, or the page may draw it again: the same element has to
+	// be twice in the same place.
+	p.until("(e => { if (!e) return false; const { x, y } = e.getBoundingClientRect(), before = e.dataset.clicked;" +
+		" document.querySelectorAll('[data-clicked]').forEach(o => o.removeAttribute('data-clicked'));" +
+		" return (e.dataset.clicked = x + ' ' + y) === before })(" + find + ")")
 	p.do(chromedp.Click(chromedp.CSS("[data-clicked]")))
 	p.text("document.querySelector('[data-clicked]')?.removeAttribute('data-clicked')")
 }
