@@ -131,6 +131,68 @@ func TestConvert_guards(t *testing.T) {
 	}
 }
 
+// What is converted does what it did at GitHub and in Dagu.
+func TestConvert_meaning(t *testing.T) {
+	two := func(step string) string { return job("    steps: [{run: echo}, " + step + "]\n") }
+	jobs := func(list ...string) string { return "on: push\njobs:\n  " + strings.Join(list, "\n  ") + "\n" }
+	for text, want := range map[string]string{
+		// The variables of a step are no other step's.
+		"env: {A: base}\n" + two("{run: echo $A, env: {A: step}}"):                       "echo ( export A=\"step\" echo $A )",
+		"env: {A: base}\n" + job("    steps: [{run: echo $A, env: {A: step}}]\n"):        `env = { A = "step" }`,
+		two("{uses: goreleaser/goreleaser-action@v6, env: {B: \"1\"}, with: {args: x}}"): "( export B=\"1\" goreleaser x )",
+		// The directory of a step is not relative to that of the job.
+		"defaults: {run: {working-directory: app}}\n" + two("{run: ls, working-directory: ./tools/}"): `cd "$PIPELINED_WORKSPACE/./tools"`,
+		"defaults: {run: {working-directory: app}}\n" + two("{uses: pre-commit/action@v3}"):           `cd "$PIPELINED_WORKSPACE" pre-commit`,
+		"defaults: {run: {working-directory: app}}\n" + two("{run: echo b, if: always()}"):            "hooks { after = <<-SH cd app echo b",
+		two("{run: 'echo A=b >> $GITHUB_ENV'}"):                                                       "( echo A=b >> $GITHUB_ENV ) github_env",
+		two("{run: ls, working-directory: tools}"):                                                    `cd "tools"`,
+		// What runs after a failure.
+		two("{run: echo b, if: success() || failure()}"):                  "hooks { after = <<-SH echo b",
+		two("{run: echo b, if: failure() || success()}"):                  "hooks { after = <<-SH echo b",
+		job("    if: success() || failure()\n    steps: [{run: echo}]\n"): "always_run = true",
+		jobs("a: {runs-on: x, steps: [{run: echo}]}", "b: {needs: a, runs-on: x, strategy: {matrix: {v: [1]}}, steps: [{run: echo}]}", "c: {needs: b, runs-on: x, if: failure(), steps: [{run: echo}]}"): `when = contains(concat([module.a.status], [for m in module.b : m.status]), "failed") always_run = true`,
+		jobs("a: {runs-on: x, steps: [{run: echo}]}", "c: {needs: a, runs-on: x, if: \"always() && !contains(needs.*.result, 'failure')\", steps: [{run: echo}]}"):                                       `when = !contains([module.a.status], "failed") always_run = true`,
+		// An output that was not set is empty.
+		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, if: needs.a.outputs.v, steps: [{run: echo}]}"): `when = try(module.a.result.v, "") != ""`,
+		// Instances that follow from a result.
+		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, strategy: {matrix: {Item: '${{ fromJSON(needs.a.outputs.v) }}'}}, steps: [{run: 'echo ${{ matrix.Item }}'}]}"):      `for_each = jsondecode(try(module.a.result.v, "")) depends_on`,
+		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, strategy: {matrix: {b: [1], item: '${{ fromJSON(needs.a.outputs.v) }}'}}, steps: [{run: 'echo ${{ matrix.b }}'}]}"): `when = false`,
+		"concurrency: {group: '${{ github.head_ref || github.run_id }}'}\n" + job("    steps: [{run: echo}]\n"):                                                                                                                                       "# not converted (line 1): concurrency: ${{ github.head_ref || github.run_id }}: a group is known before there is a run",
+		// No shell replaces variables in a script of Python.
+		two("{shell: python, run: \"print('${{ secrets.X }}')\"}"): "# not converted (line 5): step run: print('${{ secrets.X }}'): secrets.x",
+		// Limits.
+		job("    steps: [{run: echo}]\n"):                                  `timeout = "6h"`,
+		job("    timeout-minutes: 90\n    steps: [{run: echo}]\n"):         `timeout = "90m"`,
+		two("{run: sleep 9, timeout-minutes: 1}"):                          "# not converted (line 5): step run: sleep 9: timeout-minutes: timeout is that of the whole module",
+		"steps: [{command: echo}]\n":                                       `timeout = "0"`,
+		"steps: [{command: echo, timeoutSec: 9}]\n":                        `timeout = "9s"`,
+		"steps: [{command: a}, {command: b}]\n":                            `on_failure = "continue"`,
+		"steps: [{command: a, retryPolicy: {limit: 2, intervalSec: 5}}]\n": `retry { attempts = 3 backoff = "5s" max_backoff = "5s" }`,
+		"steps: [{command: a, retryPolicy: {limit: $N}}]\n":                "# not converted (line 1): retryPolicy.limit $N: retry.attempts is a number",
+		"steps: [{command: a, continueOn: {exitCode: [4]}}]\n":             "# not converted (line 1): continueOn.exitCode: ignore_failure counts",
+		// What a step before has left decides.
+		"steps: [{name: a, command: a, output: X}, {name: b, command: b, preconditions: [{condition: $X, expected: \"1\"}]}]\n":              `when = module.a.result.X == "1"`,
+		"type: graph\nsteps: [{name: a, command: a, output: X}, {name: b, command: b, preconditions: [{condition: $X, expected: \"1\"}]}]\n": "when = false",
+		"schedule: CRON_TZ=Asia/Tokyo 0 2 * * *\nsteps: [{command: a}]\n":                                                                    `schedule { cron = "0 2 * * *" timezone = "Asia/Tokyo" }`,
+		"schedule: 0 2 * * *\nsteps: [{command: a}]\n":                                                                                       "# not converted (line 1): the zone of schedule: it was that of Dagu's machine, and is UTC",
+		// Containers.
+		job("    container: {image: \"go:1\", env: {A: \"1\"}, options: --cpus 2}\n    services:\n      my-db: {image: \"pg:1\", env: {P: q}, options: --health-cmd \"pg_isready -q\" --health-retries 5 --shm-size 1g}\n    steps: [{run: echo | cat}, {uses: actions/setup-go@v5}]\n"): `env = { A = "1" } timeout = "6h" image = "go:1" script = <<-SH echo | cat SH service "my-db" { image = "pg:1" env = { P = "q" } health = "pg_isready -q" }`,
+		job("    container: alpine\n    steps: [{run: echo, shell: bash}]\n"):                                       `image = "alpine" shell = "bash"`,
+		job("    container: alpine\n    services: {a_b: {image: x}}\n    steps: [{run: echo}]\n"):                   "# not converted (line 6): service a_b: the name of a service has small letters, digits and -",
+		job("    services: {db: {image: x}}\n    steps: [{run: echo}]\n"):                                           "# not converted (line 5): services: a module with an image has service blocks",
+		job("    container: \"${{ secrets.X }}\"\n    steps: [{run: echo}]\n"):                                      "when = false",
+		"container: {image: \"alpine:3\", pullPolicy: always, volumes: [a]}\nsteps: [{command: echo, output: X}]\n": `image = "alpine:3" pull = "always" timeout = "0" script = <<-SH trap 'cat "$TMPDIR/output"' EXIT`,
+		"steps: [{command: echo, executor: {type: docker, config: {image: \"alpine:3\", autoRemove: true}}}]\n":     `image = "alpine:3"`,
+		"steps: [{command: echo, executor: {type: docker, config: {containerName: x}}}]\n":                          `when = false`,
+		"params: {T: \"3\"}\nsteps: [{command: echo, container: {image: \"a:${T}\", volumes: [b]}}]\n":              "# not converted (line 2): container: volumes: a module has image",
+	} {
+		_, got := source(t, "x.yml", []byte(text))
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) {
+			t.Errorf("want %s of\n%s\ngot\n%s", want, text, got)
+		}
+	}
+}
+
 // What a script says to GitHub alone has a note, once for each reason and step.
 func TestConvert_commands(t *testing.T) {
 	for script, want := range map[string]string{

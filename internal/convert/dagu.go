@@ -26,9 +26,11 @@ type dag struct {
 	// positional is how many parameters have no name.
 	positional int
 	// late are variables that only a worker can compute: the scripts that use them do.
-	late  []pair
-	dir   string
-	notes []Note
+	late []pair
+	dir  string
+	// container is that of all steps; nil if there is none.
+	container *entry
+	notes     []Note
 }
 
 // entry is a key of a mapping. Dagu has had two ways to write them, so that they compare
@@ -164,14 +166,19 @@ func convertDAG(name string, source []byte) (Result, error) {
 var silent = []string{"name", "steps", "type", "defaults", "logdir", "logoutput", "histretentiondays", "histretentionruns", "maxoutputsize", "group",
 	"restartwaitsec", "maxcleanuptimesec", "otel", "runconfig", "artifacts", "infomail", "errormail", "smtp"}
 
+const (
+	mailWhy = "a notify block tells a webhook, or a command, of failures"
+	subWhy  = `convert that DAG too, and write pipeline = "ITS.hcl" and variables = { … } in place of command`
+)
+
 // whyNot says why keys are not converted, of DAGs and of steps.
 var whyNot = map[string]string{
-	"mailon":           "a webhook sends it: pipelined webhooks add",
-	"mailonerror":      "a webhook sends it: pipelined webhooks add",
+	"mailon":           mailWhy,
+	"mailonerror":      mailWhy,
 	"dotenv":           "give the values with -var-file, or name variables in env_from",
 	"delaysec":         "write sleep into the first script",
+	"params":           "variables of the module have the values",
 	"queue":            "a concurrency block lets runs wait for each other",
-	"container":        "image of a module names its container",
 	"registryauths":    "registry_auth of a module names a secret",
 	"skipifsuccessful": "put cache = true into its modules",
 	"secrets":          "pipelined secrets set stores them, and secrets of a module names them",
@@ -181,8 +188,8 @@ var whyNot = map[string]string{
 	"foreach":          "for_each makes an instance for each element",
 	"signalonstop":     "a module gets TERM",
 	"approval":         "a module with an approval block waits for people",
-	"call":             "write its steps as modules",
-	"run":              "write its steps as modules",
+	"call":             subWhy,
+	"run":              subWhy,
 	"routes":           "when of each module says whether it runs",
 	"value":            "when of each module says whether it runs",
 }
@@ -227,6 +234,8 @@ func (d *dag) top(root *yaml.Node, head, after *body) {
 			d.dir = text(e.value)
 		case "shell":
 			d.shell(e, head)
+		case "container":
+			d.container = &e
 		case "params", "env":
 		case "workerselector":
 			d.note("", e.line, "worker_selector", "requires.tags of each module names what a worker must have")
@@ -237,6 +246,9 @@ func (d *dag) top(root *yaml.Node, head, after *body) {
 				d.note("", e.line, e.name, cmp.Or(whyNot[e.key], "there is no counterpart"))
 			}
 		}
+	}
+	if len(d.steps) > 1 {
+		head.attr("on_failure", `"continue"`) // steps that do not depend on the failed one still run
 	}
 	head.attr("env", object(env))
 }
@@ -277,23 +289,38 @@ func (d *dag) schedule(e entry, after *body) {
 		}
 		times = get(times, "start")
 	}
-	var crons []string
+	var crons, zones []string
 	for _, c := range texts(times) {
 		zone, rest, is := strings.Cut(c, " ")
-		if is && strings.HasPrefix(zone, "CRON_TZ=") {
-			d.note("", e.line, zone, "write it as timezone")
+		if zone, is = strings.CutPrefix(zone, "CRON_TZ="); is {
 			c = rest
+		} else {
+			zone = ""
 		}
 		crons = append(crons, quote(c))
+		if !slices.Contains(zones, zone) {
+			zones = append(zones, zone)
+		}
 	}
 	if len(crons) == 0 {
 		return
 	}
-	expr := crons[0]
+
+	b := &body{}
 	if len(crons) > 1 {
-		expr = list(crons)
+		b.attr("cron", list(crons))
+	} else {
+		b.attr("cron", crons[0])
 	}
-	after.block("schedule", &body{lines: []string{"cron = " + expr}})
+	switch {
+	case len(zones) > 1:
+		d.note("", e.line, "CRON_TZ of "+strings.Join(zones, ", "), "a schedule has one timezone")
+	case zones[0] != "":
+		b.attr("timezone", quote(zones[0]))
+	default:
+		d.note("", e.line, "the zone of schedule", "it was that of Dagu's machine, and is UTC unless timezone says another")
+	}
+	after.block("schedule", b)
 }
 
 // hookNames are the hooks for handlers.

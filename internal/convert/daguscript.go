@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -131,7 +132,34 @@ func (d *dag) captured(s *step, command string, attrs *body) string {
 		}
 		return strings.TrimLeft(command, "\n")
 	}
+	writes := "printf '" + name + "<<PIPELINED_END\\n%s\\nPIPELINED_END\\n' \"$(cat \"$TMPDIR/output\")\" >> \"$PIPELINED_OUTPUT\""
+	command = "{\n" + strings.Trim(command, "\n") + "\n} "
+	if attrs.set["image"] { // which need not have bash
+		return "trap 'cat \"$TMPDIR/output\"' EXIT\n" + command + "> \"$TMPDIR/output\"\n" + writes
+	}
 	attrs.attr("shell", `"bash"`) // so that a failure before tee counts
-	return "{\n" + strings.Trim(command, "\n") + "\n} | tee \"$TMPDIR/output\"\n" +
-		"printf '" + name + "<<PIPELINED_END\\n%s\\nPIPELINED_END\\n' \"$(cat \"$TMPDIR/output\")\" >> \"$PIPELINED_OUTPUT\""
+	return command + "| tee \"$TMPDIR/output\"\n" + writes
+}
+
+// image converts a container, of a step or of the DAG; it reports whether it could.
+func (d *dag) image(in string, e entry, attrs *body) bool {
+	image := cmp.Or(text(e.value), text(get(e.value, "image")))
+	expr, why := d.value(image, d.known)
+	if image == "" || why != "" {
+		d.note(in, e.line, e.name, cmp.Or(why, "image of a module names its container"))
+		return false
+	}
+	attrs.attr("image", expr)
+	for _, o := range entries(e.value) {
+		switch o.key {
+		case "image", "name", "autoremove", "keepcontainer", "waitfor", "startup":
+		case "pullpolicy", "pull":
+			if policy := strings.ToLower(text(o.value)); policy == "always" || policy == "never" {
+				attrs.attr("pull", quote(policy))
+			}
+		default:
+			d.note(in, o.line, e.name+": "+o.name, "a module has image, pull, registry_auth, env, resources and service blocks")
+		}
+	}
+	return true
 }

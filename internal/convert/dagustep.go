@@ -2,6 +2,7 @@ package convert
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,11 @@ func (d *dag) read(list, defaults *yaml.Node, kind string) {
 		default:
 			s.ignored = text(get(on, "failure")) == "true" || text(get(on, "failed")) == "true"
 			s.tolerant = s.ignored || text(get(on, "skipped")) == "true"
+			for _, e := range entries(on) {
+				if !slices.Contains([]string{"failure", "failed", "skipped"}, e.key) {
+					d.note(s.name, e.line, "continueOn."+e.name, "ignore_failure counts for every failure: let the script end with 0")
+				}
+			}
 		}
 		if name := outputName(s.get("output")); identifier(name) {
 			d.outputs[name] = s
@@ -140,7 +146,7 @@ func (d *dag) module(s *step) (*body, bool) {
 		case "description":
 			b.attr("description", quote(oneLine(text(e.value))))
 		case "retrypolicy":
-			d.retry(e.value, retry)
+			d.retry(s, e, retry)
 		case "timeoutsec":
 			attrs.attr("timeout", quote(text(e.value)+"s"))
 		case "workingdir", "dir":
@@ -167,7 +173,9 @@ func (d *dag) module(s *step) (*body, bool) {
 			}
 		case "executor", "type", "exec":
 			blocked = d.executor(s, e, attrs) || blocked
-		case "call", "run", "parallel", "foreach", "routes", "value", "container":
+		case "container":
+			blocked = !d.image(s.name, e, attrs) || blocked
+		case "call", "run", "parallel", "foreach", "routes", "value":
 			d.note(s.name, e.line, e.name, whyNot[e.key])
 			blocked = true
 		case "env":
@@ -180,7 +188,13 @@ func (d *dag) module(s *step) (*body, bool) {
 	if d.dir != "" && s.get("workingdir") == nil && s.get("dir") == nil {
 		prelude = d.enter(s, entry{"workingdir", "workingDir", &yaml.Node{Kind: yaml.ScalarNode, Value: d.dir}, s.line}, attrs) + prelude
 	}
+	if d.container != nil && s.get("container") == nil && s.get("executor") == nil && s.get("type") == nil {
+		blocked = !d.image("", *d.container, attrs) || blocked
+	}
 	if !blocked {
+		if !attrs.set["timeout"] {
+			attrs.attr("timeout", `"0"`) // Dagu has no limit
+		}
 		script = d.command(s, &prelude, attrs)
 		prelude = d.computed(s, prelude, script, env)
 	}
@@ -255,14 +269,25 @@ func (d *dag) computed(s *step, prelude, script string, env []pair) string {
 	return lines + prelude
 }
 
-func (d *dag) retry(n *yaml.Node, b *body) {
+// retry converts a retryPolicy. Its pauses are all as long, unless it has a backoff.
+func (d *dag) retry(s *step, e entry, b *body) {
+	n := e.value
 	limit, err := strconv.Atoi(text(get(n, "limit")))
 	if err != nil {
+		d.note(s.name, e.line, e.name+".limit "+text(get(n, "limit")), "retry.attempts is a number")
 		return
 	}
 	b.attr("attempts", strconv.Itoa(limit+1))
-	if sec := text(get(n, "intervalsec")); sec != "" {
+	if sec := text(get(n, "intervalsec")); numeral.MatchString(sec) {
 		b.attr("backoff", quote(sec+"s"))
+		if growing := text(get(n, "backoff")); growing == "" || growing == "false" {
+			b.attr("max_backoff", quote(sec+"s"))
+		}
+	} else if sec != "" {
+		d.note(s.name, e.line, e.name+".intervalSec "+sec, "retry.backoff is a duration")
+	}
+	if most := text(get(n, "maxintervalsec")); numeral.MatchString(most) {
+		b.attr("max_backoff", quote(most+"s"))
 	}
 	codes := slices.DeleteFunc(texts(get(n, "exitcode")), func(c string) bool { return !numeral.MatchString(c) })
 	b.attr("exit_codes", list(codes))
@@ -295,14 +320,39 @@ func (d *dag) executor(s *step, e entry, attrs *body) bool {
 	switch kind {
 	case "", "shell", "command":
 		return false
+	case "docker", "container":
+		config := get(e.value, "config")
+		if config == nil { // beside the type
+			config = cmp.Or(s.get("config"), s.get("with"))
+		}
+		return !d.image(s.name, entry{e.key, "executor " + kind, config, e.line}, attrs)
 	}
 	why := map[string]string{
 		"http": "call curl in a script", "ssh": "call ssh in a script", "jq": "call jq in a script",
-		"mail": "a webhook sends it: pipelined webhooks add", "docker": "image of the module names its container",
-		"dag": "write its steps as modules", "subworkflow": "write its steps as modules",
+		"mail": "call a program that sends it in a script", "dag": subWhy, "subworkflow": subWhy,
 	}[kind]
 	d.note(s.name, e.line, "executor "+kind, cmp.Or(why, "there is no counterpart"))
 	return true
+}
+
+// knownBefore are the variables that are known when a step begins: those of the DAG, and
+// the outputs of the steps that it comes after.
+func (d *dag) knownBefore(s *step) map[string]string {
+	known := maps.Clone(d.known)
+	seen := map[*step]bool{}
+	for next := s.deps; len(next) > 0; {
+		dep := next[0]
+		next = next[1:]
+		if seen[dep] {
+			continue
+		}
+		seen[dep] = true
+		next = append(next, dep.deps...)
+		if name := outputName(dep.get("output")); d.outputs[name] == dep {
+			known[name] = "module." + dep.name + ".result." + name
+		}
+	}
+	return known
 }
 
 // when converts the conditions of a step. One that is more than a comparison of a
@@ -312,7 +362,7 @@ func (d *dag) when(s *step, e entry) string {
 	for _, c := range conditions(e.value) {
 		expr, why := "", "a command decides; write it into the script"
 		if c.expected != "" {
-			expr, why = d.value(d.arguments(c.condition), d.known)
+			expr, why = d.value(d.arguments(c.condition), d.knownBefore(s))
 			for n := 1; n <= d.positional; n++ {
 				expr = strings.ReplaceAll(expr, "$arg"+strconv.Itoa(n), "${var.arg"+strconv.Itoa(n)+"}")
 			}

@@ -347,6 +347,10 @@ func (w *workflow) concurrency(head *body) {
 		s.note(c.Pos, "concurrency", err)
 		return
 	}
+	if strings.Contains(group, "run.") { // each run has one of its own
+		w.note(nil, c.Pos, "concurrency: "+c.Group.Value, "a group is known before there is a run: leave github.run_id out")
+		return
+	}
 	b := &body{}
 	b.attr("group", group)
 	if c.CancelInProgress != nil {

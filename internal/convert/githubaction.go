@@ -18,12 +18,21 @@ var setups = map[string][]string{
 	"sigstore/cosign-installer": {"cosign"}, "anchore/sbom-action/download-syft": {"syft"},
 }
 
-// commands are actions that are a command: the program, and the input with its
-// arguments.
-var commands = map[string]struct{ program, args, preset string }{
-	"golangci/golangci-lint-action": {"golangci-lint run", "args", ""},
-	"goreleaser/goreleaser-action":  {"goreleaser", "args", ""},
-	"pre-commit/action":             {"pre-commit run", "extra_args", "--show-diff-on-failure --color=always --all-files"},
+// commands are actions that are a command: the program, and the inputs with its arguments
+// and its directory.
+var commands = map[string]struct{ program, args, preset, dir string }{
+	"golangci/golangci-lint-action": {"golangci-lint run", "args", "", "working-directory"},
+	"goreleaser/goreleaser-action":  {"goreleaser", "args", "", "workdir"},
+	"pre-commit/action":             {"pre-commit run", "extra_args", "--show-diff-on-failure --color=always --all-files", ""},
+}
+
+// actionName is the name of an action, without its version.
+func actionName(e *actionlint.ExecAction) string {
+	if e.Uses == nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(e.Uses.Value, "@")
+	return strings.ToLower(name)
 }
 
 // action converts a step that uses an action.
@@ -31,8 +40,7 @@ func (j *job) action(st *actionlint.Step, e *actionlint.ExecAction) part {
 	if e.Uses == nil {
 		return part{}
 	}
-	name, _, _ := strings.Cut(e.Uses.Value, "@")
-	name = strings.ToLower(name)
+	name := actionName(e)
 	input := func(key string) string {
 		if in := e.Inputs[key]; in != nil && in.Value != nil {
 			return in.Value.Value
@@ -53,11 +61,18 @@ func (j *job) action(st *actionlint.Step, e *actionlint.ExecAction) part {
 		j.tool(strings.Fields(c.program)[0])
 		s := &scope{w: j.w, j: j, script: true}
 		args, err := s.text(cmp.Or(input(c.args), c.preset), templated.Replace)
+		lines, own := j.stepEnv(s, st)
+		if dir := input(c.dir); err == nil && (dir != "" || j.workingDirectory() != "") {
+			var line string
+			line, err = j.enter(s, dir)
+			lines, own = append(lines, line), true
+		}
 		if err != nil {
 			s.note(pos, "uses: "+name, err)
 			return part{}
 		}
-		return part{text: strings.TrimSpace(c.program + " " + strings.TrimSpace(args)), pipefail: true}
+		lines = append(lines, strings.TrimSpace(c.program+" "+strings.TrimSpace(args)))
+		return part{text: strings.Join(lines, "\n"), own: own, pipefail: true}
 	}
 	switch name {
 	case "actions/checkout":

@@ -28,6 +28,12 @@ func (s *scope) call(n *actionlint.FuncCallNode) (value, error) {
 		}
 	}
 
+	if name == "contains" && len(n.Args) == 2 && s.isResults(n.Args[0]) {
+		if text, is := n.Args[1].(*actionlint.StringNode); is {
+			return value{expr: "contains(" + s.statuses(s.j.needs) + ", " + quote(stateOf(text.Value)) + ")", kind: boolKind}, nil
+		}
+	}
+
 	args := make([]value, len(n.Args))
 	texts := make([]string, len(n.Args))
 	for i, a := range n.Args {
@@ -71,7 +77,7 @@ func (s *scope) call(n *actionlint.FuncCallNode) (value, error) {
 	return value{}, unsupported(n.Callee+"()", "there is no such function")
 }
 
-// failure is true if a job before has failed.
+// failure is true if a job before has failed, of those that it needs or that these need.
 func (s *scope) failure() (value, error) {
 	if s.inStep {
 		s.failed = true
@@ -81,15 +87,66 @@ func (s *scope) failure() (value, error) {
 	if s.j == nil || len(s.j.needs) == 0 {
 		return value{}, unsupported("failure()", "the job needs no other one")
 	}
-	var parts []string
-	for _, need := range s.j.needs {
-		dep := s.w.jobs[need]
-		if dep == nil || dep.instances() {
-			return value{}, unsupported("failure()", "the job "+need+" has instances")
+	before := slices.Clone(s.j.needs)
+	for i := 0; i < len(before); i++ {
+		if dep := s.w.jobs[before[i]]; dep != nil {
+			for _, need := range dep.needs {
+				if !slices.Contains(before, need) {
+					before = append(before, need)
+				}
+			}
 		}
-		parts = append(parts, "module."+dep.name+`.status == "failed"`)
 	}
-	return value{expr: strings.Join(parts, " || "), kind: boolKind, operator: true}, nil
+	if len(before) == 1 && s.w.jobs[before[0]] != nil && !s.w.jobs[before[0]].instances() {
+		return value{expr: "module." + s.w.jobs[before[0]].name + `.status == "failed"`, kind: boolKind, operator: true}, nil
+	}
+	return value{expr: "contains(" + s.statuses(before) + `, "failed")`, kind: boolKind}, nil
+}
+
+// statuses is the list of the states of jobs, and of their instances.
+func (s *scope) statuses(jobs []string) string {
+	var single, parts []string
+	for _, id := range jobs {
+		switch dep := s.w.jobs[id]; {
+		case dep == nil:
+		case dep.instances():
+			parts = append(parts, "[for m in module."+dep.name+" : m.status]")
+		default:
+			single = append(single, "module."+dep.name+".status")
+		}
+	}
+	if len(parts) == 0 {
+		return "[" + strings.Join(single, ", ") + "]"
+	}
+	if len(single) > 0 {
+		parts = append([]string{"[" + strings.Join(single, ", ") + "]"}, parts...)
+	}
+	return "concat(" + strings.Join(parts, ", ") + ")"
+}
+
+// isResults reports whether an expression is needs.*.result.
+func (s *scope) isResults(node actionlint.ExprNode) bool {
+	result, is := node.(*actionlint.ObjectDerefNode)
+	if !is || result.Property != "result" || s.j == nil {
+		return false
+	}
+	all, is := result.Receiver.(*actionlint.ArrayDerefNode)
+	if !is {
+		return false
+	}
+	needs, is := all.Receiver.(*actionlint.VariableNode)
+	return is && needs.Name == "needs"
+}
+
+// stateOf is what a result of GitHub is called here.
+func stateOf(result string) string {
+	switch result {
+	case "success":
+		return "succeeded"
+	case "failure":
+		return "failed"
+	}
+	return result
 }
 
 // startsWithRef converts startsWith(github.ref, 'refs/tags/v').

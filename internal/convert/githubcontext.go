@@ -136,7 +136,7 @@ func (s *scope) needs(path []string) (value, error) {
 		return value{expr: "module." + need.name + ".status", kind: textKind}, nil
 	case path[2] == "outputs" && len(path) == 4:
 		if key, is := need.outputs[strings.ToLower(path[3])]; is {
-			return value{expr: "module." + need.name + ".result." + key, kind: textKind}, nil
+			return value{expr: "try(module." + need.name + ".result." + key + `, "")`, kind: textKind}, nil // what is missing is empty
 		}
 	}
 	return value{}, unsupported(strings.Join(path, "."), "the output is not converted")

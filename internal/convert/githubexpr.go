@@ -259,6 +259,10 @@ func cmpErr(a, b error) error {
 // logical converts && and ||, which give one of their operands.
 func (s *scope) logical(n *actionlint.LogicalOpNode) (value, error) {
 	and := n.Kind == actionlint.LogicalOpNodeKindAnd
+	if !and && (isCall(n.Left, "success") && isCall(n.Right, "failure") || isCall(n.Left, "failure") && isCall(n.Right, "success")) {
+		s.notCancelled = true
+		return value{expr: "true", kind: boolKind}, nil
+	}
 	if cond, last := lastOfAnd(n.Left); cond != nil && !and {
 		then, err := s.value(last)
 		if err != nil {
@@ -351,7 +355,9 @@ func (s *scope) compare(n *actionlint.CompareOpNode) (value, error) {
 		return value{}, unsupported(a.expr+" "+n.Kind.String()+" "+b.expr, "the value is known in the script alone")
 	}
 	if path, err := pathOf(left); err == nil && len(path) == 3 && path[0] == "needs" && path[2] == "result" && b.kind == textKind {
-		b.expr = strings.Replace(strings.Replace(b.expr, `"success"`, `"succeeded"`, 1), `"failure"`, `"failed"`, 1)
+		if text, is := right.(*actionlint.StringNode); is {
+			b.expr = quote(stateOf(text.Value))
+		}
 	}
 	if n.Kind.IsEqualityOp() {
 		// GitHub compares a number or a bool with the text of one as if both were the same.

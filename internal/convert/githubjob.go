@@ -36,6 +36,10 @@ type job struct {
 	blocked bool
 }
 
+// defaultTimeout is how many minutes GitHub gives a job that says nothing. The language has
+// a lower default.
+const defaultTimeout = 360
+
 func (j *job) instances() bool { return j.attribute != "" }
 
 // secret adds a secret that the module gets as a variable.
@@ -91,10 +95,13 @@ func (j *job) module() *body {
 		if call.Uses != nil {
 			uses = call.Uses.Value
 		}
-		j.w.note(j, src.Pos, "uses: "+uses, "a reusable workflow: convert it too, and write its modules here or as templates")
+		j.w.note(j, src.Pos, "uses: "+uses, `a reusable workflow: convert it too, and write pipeline = "ITS.hcl" and variables = { … } in place of command`)
 		j.blocked = true
 	}
 
+	image, services := &body{}, &body{}
+	j.container(s, image)
+	j.services(s, services)
 	j.environment(s)
 	script, hooks := j.script()
 	requires := j.requires(s)
@@ -122,22 +129,33 @@ func (j *job) module() *body {
 	b.attr("env", object(j.env))
 	b.attr("secrets", list(quoteAll(j.secrets)))
 	b.attr("requires", requires)
+	limit := minutes(defaultTimeout)
 	if t := src.TimeoutMinutes; t != nil {
 		if t.Expression != nil {
 			j.w.note(j, t.Pos, "timeout-minutes", "a limit is a value, no expression")
 		} else {
-			b.attr("timeout", minutes(t.Value))
+			limit = minutes(t.Value)
 		}
+	}
+	if !j.blocked {
+		b.attr("timeout", limit)
 	}
 	j.rest(s, b)
 	b.attr("outputs_optional", list(j.files))
+	b.lines = append(b.lines, image.lines...)
 	if script == "" {
 		b.attr("command", `["true"]`)
 	} else {
-		b.attr("shell", `"bash"`)
+		if !j.plainShell() {
+			b.attr("shell", `"bash"`)
+		}
 		b.attr("script", heredoc(script, 2))
 	}
 	b.block("hooks", hooks)
+	if len(services.lines) > 0 {
+		b.gap()
+		b.lines = append(b.lines, services.lines...)
+	}
 
 	all := &body{}
 	all.marks(j.w.notesIn(j.name))
@@ -196,9 +214,22 @@ func (j *job) environment(s *scope) {
 	if e := j.src.Env; e != nil && e.Expression != nil {
 		j.w.note(j, e.Expression.Pos, "env", "an expression as a whole: name each variable")
 	}
-	for _, v := range sortedEnv(j.src.Env) {
+	for _, v := range j.jobEnv() {
 		j.variable(s, v)
 	}
+}
+
+// jobEnv are the variables of the job and those of its container, which it wins over.
+func (j *job) jobEnv() []*actionlint.EnvVar {
+	list := sortedEnv(j.src.Env)
+	if j.inContainer() {
+		for _, v := range sortedEnv(j.src.Container.Env) {
+			if !slices.ContainsFunc(list, func(o *actionlint.EnvVar) bool { return o.Name.Value == v.Name.Value }) {
+				list = append(list, v)
+			}
+		}
+	}
+	return list
 }
 
 // variable sets a variable of the module; it reports whether it could.
@@ -237,7 +268,7 @@ func (j *job) renamed() []pair {
 			add(v.Name.Value, secret)
 		}
 	}
-	for _, v := range sortedEnv(j.src.Env) {
+	for _, v := range j.jobEnv() {
 		if secret := onlySecret(v.Value.Value); secret != "" {
 			add(v.Name.Value, secret)
 		}
@@ -285,18 +316,5 @@ func (j *job) rest(s *scope, b *body) {
 	}
 	if e := src.Environment; e != nil && e.Name != nil {
 		j.w.note(j, e.Pos, "environment: "+e.Name.Value, "if people approve it, write a module with an approval block and depend on it; its secrets are set by pipelined secrets set")
-	}
-	if c := src.Container; c != nil && c.Image != nil {
-		if image, err := s.literal(c.Image.Value); err != nil {
-			s.note(c.Pos, "container", err)
-		} else {
-			b.attr("image", image)
-		}
-		if c.Credentials != nil || c.Env != nil || c.Volumes != nil || c.Options != nil {
-			j.w.note(j, c.Pos, "credentials, env, volumes and options of the container", "registry_auth names a secret, and env of the module sets variables")
-		}
-	}
-	if sv := src.Services; sv != nil {
-		j.w.note(j, sv.Pos, "services", "a module with an image has service blocks, and reaches each by its name, not at localhost")
 	}
 }

@@ -22,6 +22,11 @@ func (j *job) matrix(m *actionlint.Matrix) {
 		j.blocked = true
 		return
 	}
+	for key, r := range m.Rows {
+		if r != nil && r.Name == nil && r.Expression != nil { // the parser has its name as the key alone
+			r.Name = &actionlint.String{Value: key, Pos: r.Expression.Pos}
+		}
+	}
 	maps.DeleteFunc(m.Rows, func(_ string, r *actionlint.MatrixRow) bool { return r == nil || r.Name == nil }) // mistakes, which are noted
 	rows := slices.SortedFunc(maps.Values(m.Rows), func(a, b *actionlint.MatrixRow) int {
 		return cmp.Or(cmp.Compare(a.Name.Pos.Line, b.Name.Pos.Line), cmp.Compare(a.Name.Pos.Col, b.Name.Pos.Col))

@@ -71,7 +71,7 @@ func (j *job) requires(s *scope) string {
 		pairs = append(pairs, pair{"arch", quote(arch)})
 	}
 	slices.Sort(j.tools)
-	if len(j.tools) > 0 {
+	if len(j.tools) > 0 && !j.inContainer() { // they are the image's
 		pairs = append(pairs, pair{"tools", list(quoteAll(j.tools))})
 	}
 	if len(tags) > 0 {

@@ -47,11 +47,15 @@ func (j *job) script() (script string, hooks *body) {
 			parts = append(parts, p)
 		}
 	}
+	enter := ""
+	if dir := j.workingDirectory(); dir != "" {
+		enter = "cd " + shellWord(templated.Replace(dir)) + "\n" // hooks begin in the directory of the module
+	}
 	if join := j.join(failed); join != "" {
-		hooks.attr("on_failure", heredoc(join, 3))
+		hooks.attr("on_failure", heredoc(enter+join, 3))
 	}
 	if join := j.join(after); join != "" {
-		hooks.attr("after", heredoc(join, 3))
+		hooks.attr("after", heredoc(enter+join, 3))
 	}
 	return j.join(parts), hooks
 }
@@ -121,12 +125,29 @@ var supplied = []struct{ name, value string }{
 	{"RUNNER_TEMP", "$TMPDIR"},
 }
 
+// readEnv sets the variables that a step wrote to GITHUB_ENV: NAME=VALUE, or NAME<<END,
+// lines, END.
+const readEnv = `export GITHUB_ENV="$TMPDIR/github_env"; : > "$GITHUB_ENV"
+github_env() {
+  while IFS= read -r line; do
+    case "$line" in
+    *=*) export "$line" ;;
+    *"<<"*)
+      value=; end="${line#*<<}"; name="${line%%<<*}"
+      while IFS= read -r line && [ "$line" != "$end" ]; do value="$value
+$line"; done
+      export "$name=${value#?}" ;;
+    esac
+  done < "$GITHUB_ENV"
+}
+`
+
 // prelude sets what the script relies on, and runs it as GitHub does: without nounset,
 // and without pipefail unless a step says so.
 func (j *job) prelude(script string, loose bool) string {
 	var b strings.Builder
 	switch {
-	case loose && strings.Contains(script, "|"):
+	case loose && strings.Contains(script, "|") && !j.plainShell():
 		b.WriteString("set +u +o pipefail\n")
 	case strings.Contains(script, "$"):
 		b.WriteString("set +u\n")
@@ -140,7 +161,7 @@ func (j *job) prelude(script string, loose bool) string {
 		}
 	}
 	if usesVariable(script, "GITHUB_ENV") {
-		b.WriteString("export GITHUB_ENV=\"$TMPDIR/github_env\"; : > \"$GITHUB_ENV\"\n")
+		b.WriteString(templated.Replace(readEnv))
 	}
 	if usesVariable(script, "GITHUB_PATH") {
 		b.WriteString("export GITHUB_PATH=\"$TMPDIR/github_path\"; : > \"$GITHUB_PATH\"\n")
@@ -186,8 +207,8 @@ func (j *job) step(st *actionlint.Step) (part, *scope) {
 	if p.text == "" {
 		return p, s
 	}
-	if st.TimeoutMinutes != nil && st.TimeoutMinutes.Expression == nil {
-		p.text, p.own = fmt.Sprintf("# GitHub stops this step after %g minutes.\n", st.TimeoutMinutes.Value)+p.text, true
+	if t := st.TimeoutMinutes; t != nil {
+		j.w.note(j, t.Pos, "step "+stepName(st)+": timeout-minutes", "timeout is that of the whole module")
 	}
 	if guard != "" {
 		p.text = "if [ \"${" + guard + "}\" = true ]; then\n" + strings.TrimRight(p.text, "\n") + "\nfi"
@@ -212,7 +233,8 @@ func plain(text string) string {
 // run converts a run step.
 func (j *job) run(st *actionlint.Step, e *actionlint.ExecRun) part {
 	shell := j.shell(e)
-	s := &scope{w: j.w, j: j, script: true}
+	program, _, _ := strings.Cut(shell, " ")
+	s := &scope{w: j.w, j: j, script: program != "python"} // no shell replaces variables in it
 	what := "step " + stepName(st)
 	if e.Run == nil {
 		return part{}
@@ -224,7 +246,7 @@ func (j *job) run(st *actionlint.Step, e *actionlint.ExecRun) part {
 	}
 	j.commandNotes(st, e.Run.Pos, what, e.Run.Value)
 	p := part{text: text, pipefail: shell == "bash"}
-	switch name, _, _ := strings.Cut(shell, " "); name {
+	switch program {
 	case "", "bash", "sh":
 	case "python":
 		p.text = "python3 - <<'PYTHON'\n" + strings.TrimRight(text, "\n") + "\nPYTHON"
@@ -238,17 +260,17 @@ func (j *job) run(st *actionlint.Step, e *actionlint.ExecRun) part {
 	lines, own := j.stepEnv(s, st)
 	p.own = p.own || own
 	if e.WorkingDirectory != nil {
-		dir, err := s.text(e.WorkingDirectory.Value, templated.Replace)
+		line, err := j.enter(&scope{w: j.w, j: j, script: true}, e.WorkingDirectory.Value)
 		if err != nil {
 			s.note(e.WorkingDirectory.Pos, what+": working-directory", err)
 			return part{}
 		}
-		lines = append(lines, `cd "`+dir+`"`)
+		lines = append(lines, line)
 		p.own = true
 	}
 	p.text = strings.Join(append(lines, strings.TrimLeft(p.text, "\n")), "\n")
 	if usesVariable(text, "GITHUB_ENV") {
-		p.text = "(\n" + strings.TrimRight(p.text, "\n") + "\n)\nwhile IFS= read -r line; do export \"$line\"; done < \"$GITHUB_ENV\""
+		p.text = "(\n" + strings.TrimRight(p.text, "\n") + "\n)\ngithub_env"
 		p.own = false
 	}
 	if usesVariable(text, "GITHUB_PATH") {
@@ -258,18 +280,30 @@ func (j *job) run(st *actionlint.Step, e *actionlint.ExecRun) part {
 	return p
 }
 
-// stepEnv converts the variables of a step: to those of the module, or, if another step
-// has another value, to lines of the script.
+// enter is the line that goes to the directory of a step, which is relative to the
+// workspace and not to the directory of the job.
+func (j *job) enter(s *scope, dir string) (string, error) {
+	dir, err := s.text(dir, templated.Replace)
+	if j.workingDirectory() != "" && !strings.HasPrefix(dir, "/") && !strings.HasPrefix(dir, "$PIPELINED_WORKSPACE") {
+		dir = strings.TrimSuffix("$PIPELINED_WORKSPACE/"+dir, "/")
+	}
+	return `cd "` + dir + `"`, err
+}
+
+// stepEnv converts the variables of a step: to those of the module if it is the only one,
+// else to lines of the script, since the other steps do not have them.
 func (j *job) stepEnv(s *scope, st *actionlint.Step) (lines []string, own bool) {
 	outside := &scope{w: j.w, j: j}
 	for _, v := range sortedEnv(st.Env) {
 		n := len(j.w.notes)
-		if j.variable(outside, v) && len(j.w.notes) == n {
+		if j.isOnly(v) && j.variable(outside, v) && len(j.w.notes) == n {
 			continue
 		}
 		j.w.notes = j.w.notes[:n] // a script may know it
 		if secret := onlySecret(v.Value.Value); secret != "" {
-			j.secret(secret)
+			if j.secret(secret); secret == v.Name.Value {
+				continue
+			}
 			lines, own = append(lines, fmt.Sprintf("export %s=\"$%s\"", v.Name.Value, secret)), true
 			continue
 		}
@@ -283,6 +317,19 @@ func (j *job) stepEnv(s *scope, st *actionlint.Step) (lines []string, own bool) 
 		lines, own = append(lines, "export "+v.Name.Value+`="`+text+`"`), true
 	}
 	return lines, own
+}
+
+// isOnly reports whether the module can have a variable of a step: no other step sees it,
+// and the script sets it to nothing else.
+func (j *job) isOnly(v *actionlint.EnvVar) bool {
+	steps := 0
+	for _, st := range j.src.Steps {
+		a, is := st.Exec.(*actionlint.ExecAction)
+		if !is || commands[actionName(a)].program != "" { // others become no lines of the script
+			steps++
+		}
+	}
+	return steps == 1 && !slices.ContainsFunc(j.renamed(), func(p pair) bool { return p.name == v.Name.Value })
 }
 
 // shell is that of a step, of the job, or of the workflow; "" if none says.

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -162,7 +163,12 @@ func heredoc(script string, depth int) string {
 }
 
 // minutes writes a duration.
-func minutes(n float64) string { return quote(strconv.FormatFloat(n, 'f', -1, 64) + "m") }
+func minutes(n float64) string {
+	if n >= 60 && math.Mod(n, 60) == 0 {
+		return quote(strconv.FormatFloat(n/60, 'f', -1, 64) + "h")
+	}
+	return quote(strconv.FormatFloat(n, 'f', -1, 64) + "m")
+}
 
 // shellWord quotes a text for a shell.
 func shellWord(text string) string {

@@ -44,6 +44,7 @@ pipeline "ci" {
     env              = { LEVEL = var.level != "" ? var.level : "info" }
     secrets          = ["PUBLISH_TOKEN"]
     requires         = { tools = ["go"] }
+    timeout          = "6h"
     outputs_optional = ["bin/app-${matrix.go}"]
     shell            = "bash"
     script           = <<-SH
@@ -80,6 +81,7 @@ pipeline "ci" {
       }
     }
     secrets = ["PUBLISH_TOKEN"]
+    timeout = "6h"
     shell   = "bash"
     script  = <<-SH
       set +u
@@ -126,6 +128,7 @@ pipeline "ci" {
     depends_on     = [module.check]
     ignore_failure = true
     secrets        = ["PUBLISH_TOKEN"]
+    timeout        = "6h"
     shell          = "bash"
     script         = <<-SH
       set +u
@@ -146,13 +149,14 @@ pipeline "ci" {
     # not converted (line 105): step run: Write-Host hello: shell pwsh is not converted
     depends_on = [module.check, module.flaky]
     run_if     = "not_failed"
-    when       = git.branch == "main" && module.check.result.n != "0"
-    env        = { WHO = run.submitter }
+    when       = git.branch == "main" && try(module.check.result.n, "") != "0"
     secrets    = ["API_KEY", "PUBLISH_TOKEN"]
+    timeout    = "6h"
     shell      = "bash"
     script     = <<-SH
       set +u
       export TOKEN="$PUBLISH_TOKEN"
+      export WHO="${run.submitter}"
       echo "publish for $WHO with $API_KEY and $TOKEN"
       # not converted (line 104): uses: docker/login-action@v3
       # not converted (line 105): run: Write-Host hello
@@ -163,6 +167,7 @@ pipeline "ci" {
     # not converted (line 108): if: github.event.pull_request.draft: there are no events of GitHub here
     when    = false
     secrets = ["PUBLISH_TOKEN"]
+    timeout = "6h"
     shell   = "bash"
     script  = <<-SH
       export TOKEN="$PUBLISH_TOKEN"
@@ -186,22 +191,35 @@ pipeline "ci" {
     when       = module.publish.status == "failed" || startswith(git.tag, "v")
     always_run = true
     secrets    = ["PUBLISH_TOKEN"]
+    timeout    = "6h"
     shell      = "bash"
     script     = <<-SH
       set +u
       export TOKEN="$PUBLISH_TOKEN"
       export GITHUB_WORKSPACE="$PIPELINED_WORKSPACE"
       export GITHUB_ENV="$TMPDIR/github_env"; : > "$GITHUB_ENV"
+      github_env() {
+        while IFS= read -r line; do
+          case "$line" in
+          *=*) export "$line" ;;
+          *"<<"*)
+            value=; end="$${line#*<<}"; name="$${line%%<<*}"
+            while IFS= read -r line && [ "$line" != "$end" ]; do value="$value
+      $line"; done
+            export "$name=$${value#?}" ;;
+          esac
+        done < "$GITHUB_ENV"
+      }
       (
       echo "KEY=value" >> "$GITHUB_ENV"
       )
-      while IFS= read -r line; do export "$line"; done < "$GITHUB_ENV"
+      github_env
       echo "$KEY in $GITHUB_WORKSPACE"
     SH
   }
 
   module "other" {
-    # not converted (line 123): uses: ./.github/workflows/other.yml: a reusable workflow: convert it too, and write its modules here or as templates
+    # not converted (line 123): uses: ./.github/workflows/other.yml: a reusable workflow: convert it too, and write pipeline = "ITS.hcl" and variables = { … } in place of command
     when    = false
     command = ["true"]
   }

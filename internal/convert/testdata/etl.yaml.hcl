@@ -1,13 +1,15 @@
 # Converted from a DAG of Dagu by pipelined convert; yours to change.
 # Each module starts in a directory of its own: what one leaves for another is in its outputs.
+# not converted (line 3): the zone of schedule: it was that of Dagu's machine, and is UTC unless timezone says another
 # not converted (line 24): handlerOn.cancel: hooks have before, on_success, on_failure and after, each a script
-# not converted (line 26): mailOn: a webhook sends it: pipelined webhooks add
+# not converted (line 26): mailOn: a notify block tells a webhook, or a command, of failures
 # not converted (line 67): further DAGs of the file: convert each in a file of its own
 
 pipeline "nightly-etl" {
   description  = "Load a day"
   max_parallel = 2
   timeout      = "3600s"
+  on_failure   = "continue"
   env = {
     DAY   = var.day
     LIMIT = var.limit
@@ -44,8 +46,9 @@ pipeline "nightly-etl" {
   }
 
   module "extract-rows" {
-    shell  = "bash"
-    script = <<-SH
+    timeout = "0"
+    shell   = "bash"
+    script  = <<-SH
       {
       sh -c 'echo "$DAY 42"'
       } | tee "$TMPDIR/output"
@@ -53,8 +56,9 @@ pipeline "nightly-etl" {
     SH
 
     retry {
-      attempts = 4
-      backoff  = "5s"
+      attempts    = 4
+      backoff     = "5s"
+      max_backoff = "5s"
     }
   }
 
@@ -74,6 +78,7 @@ pipeline "nightly-etl" {
     depends_on = [module.load]
     run_if     = "not_failed"
     when       = "full" == "full"
+    timeout    = "0"
     script     = <<-SH
       #!/usr/bin/env python3
       print("all")
@@ -82,6 +87,7 @@ pipeline "nightly-etl" {
 
   module "publish" {
     depends_on = [module.only-full]
+    timeout    = "0"
     script     = <<-SH
       echo "version=v$${DAY}" >> "$PIPELINED_OUTPUT"
     SH
@@ -90,6 +96,7 @@ pipeline "nightly-etl" {
   module "use" {
     # not converted (line 56): directory /srv/data: it is that of one machine: requires.tags can name it
     depends_on = [module.publish]
+    timeout    = "0"
     script     = <<-SH
       cd "/srv/data"
       exec >> "result.txt"
@@ -105,7 +112,7 @@ pipeline "nightly-etl" {
   }
 
   module "sub" {
-    # not converted (line 64): run: write its steps as modules
+    # not converted (line 64): run: convert that DAG too, and write pipeline = "ITS.hcl" and variables = { … } in place of command
     depends_on = [module.use]
     when       = false
     command    = ["true"]
