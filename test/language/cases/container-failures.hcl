@@ -6,7 +6,7 @@
 # absent: failed "exit code 127"
 # never: failed "is not on this machine, and pull"
 # memory: failed "exit code 137"
-# late: failed "timed out after 1s"
+# late: failed "timed out after 4s"
 # log late: asked to end
 # idle: failed "no output for 1s"
 pipeline "failures" {
@@ -44,7 +44,7 @@ pipeline "failures" {
 
   module "late" {
     image   = "test/busybox:1"
-    timeout = "1s"
+    timeout = "4s"
     script  = "trap 'echo asked to end; exit 0' TERM; while true; do sleep 1; done"
   }
 
