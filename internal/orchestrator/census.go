@@ -115,6 +115,8 @@ func (c *census) reason(m *moduleState) string {
 		return waitsExpression
 	case m.tries.notBefore.After(c.now):
 		return waitsBackoff
+	case m.full():
+		return waitsLimit
 	}
 
 	return cmp.Or(m.run.explained.kind(m), waitsSlots)

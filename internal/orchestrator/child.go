@@ -61,12 +61,52 @@ func (m *moduleState) loadChildren(rec *pipeline.ModuleRecord) {
 	}
 }
 
-// begin makes a child for a module that may run.
-func (c *children) begin(m *moduleState) {
-	if m.child.preparing {
+// full reports whether as many instances of the module's block have children as its
+// max_parallel allows.
+func (m *moduleState) full() bool {
+	if m.def.Child == nil || m.limit == nil {
+		return false
+	}
+	n := 0
+	for _, list := range [][]*moduleState{m.run.parents, m.run.preparing} {
+		for _, x := range list {
+			if x.limit == m.limit && (x.child.live || x.child.preparing) {
+				n++
+			}
+		}
+	}
+	return n >= m.limit.Max
+}
+
+// prepares notes whether the child of a module is compiled, or waits to be proposed.
+func (m *moduleState) prepares(yes bool) {
+	m.child.preparing = yes
+	if m.run.preparing = slices.DeleteFunc(m.run.preparing, func(x *moduleState) bool { return x == m }); yes {
+		m.run.preparing = append(m.run.preparing, m)
+	}
+}
+
+// next lets other instances of a block begin, since one of its children has ended.
+func (c *children) next(m *moduleState) {
+	if m.limit == nil {
 		return
 	}
-	m.child.preparing = true
+	for _, x := range m.run.list {
+		if m.full() || m.run.stale {
+			return
+		}
+		if x.limit == m.limit {
+			c.steps.advance(x)
+		}
+	}
+}
+
+// begin makes a child for a module that may run, unless its block is full.
+func (c *children) begin(m *moduleState) {
+	if m.child.preparing || m.full() {
+		return
+	}
+	m.prepares(true)
 
 	// Copied on the loop: the goroutine must not read the model.
 	head, def, one, evaluated := m.run.head, m.run.def, m.def, m.deferred.evaluated
@@ -88,12 +128,13 @@ func (c *children) done(x *preparedChild, err error) {
 	switch {
 	case pipeline.KindOf(err) == pipeline.Unavailable:
 		c.logger.Warn("compile a child", m.run.head.ModuleLogFields(m.def.Name, "error", err)...)
-		m.child.preparing = false
+		m.prepares(false)
 		m.tries.notBefore = time.Now().Add(evaluationPause)
 		c.backoffs.add(m)
 	case err != nil:
-		m.child.preparing = false
+		m.prepares(false)
 		c.steps.end(m, pipeline.ModuleFailed, err.Error())
+		c.next(m)
 	default:
 		c.prepared = append(c.prepared, x)
 	}
@@ -108,7 +149,7 @@ func (c *children) propose() {
 		m := x.module
 		switch {
 		case !c.model.isCurrent(m.run) || m.run.stale || m.state.Final() || m.mustCancel():
-			m.child.preparing = false
+			m.prepares(false)
 		case len(m.unappliedDependencies()) > 0:
 			c.prepared = append(c.prepared, x)
 		default:
@@ -119,7 +160,7 @@ func (c *children) propose() {
 
 func (c *children) proposeOne(x *preparedChild) {
 	m, r, d := x.module, x.module.run, x.module.def
-	m.child.preparing = false
+	m.prepares(false)
 	op := &fsm.Spawn{Run: r.head.ID, Module: d.Name, Number: m.child.made + 1, Child: x.head, Definition: x.definition,
 		Retry: d.Retry, Ignored: d.IgnoreFailure, Always: d.AlwaysRun}
 	now := time.Now().UTC()
@@ -130,6 +171,7 @@ func (c *children) proposeOne(x *preparedChild) {
 			reason = "the pipeline " + d.Child.File + " is too large to be made a run: " + reason
 		}
 		c.steps.end(m, pipeline.ModuleFailed, reason)
+		c.next(m)
 		return
 	}
 
@@ -157,6 +199,7 @@ func (c *children) proposed(m *moduleState, reply any, err error) {
 	case pipeline.KindOf(err) == pipeline.Invalid && m.child.live: // it would be refused again
 		m.child.live = false
 		c.steps.end(m, pipeline.ModuleFailed, err.Error())
+		c.next(m)
 	default:
 		c.logger.Warn("make a child", r.head.ModuleLogFields(m.def.Name, "error", err)...)
 		r.stale = true
@@ -170,15 +213,20 @@ func (c *children) proposed(m *moduleState, reply any, err error) {
 func (c *children) observe(r *run, records map[string]pipeline.ModuleRecord) {
 	list := r.parents
 	r.parents = nil
-	for i, m := range list {
+	var ended []*moduleState
+	for _, m := range list {
 		rec := records[m.def.Name]
 		switch {
 		case !m.child.live:
-			continue
 		case len(rec.Children) < m.child.made || rec.LiveChild() != nil:
 			r.parents = append(r.parents, m)
-			continue
+		default:
+			ended = append(ended, m)
 		}
+	}
+
+	for i, m := range ended {
+		rec := records[m.def.Name]
 		m.child.live = false
 		m.tries.failures, m.tries.notBefore = rec.Failures, rec.NotBefore
 		m.state, m.endedAt = rec.State, rec.FinishedAt
@@ -193,8 +241,9 @@ func (c *children) observe(r *run, records map[string]pipeline.ModuleRecord) {
 		default:
 			c.steps.advance(m)
 		}
+		c.next(m)
 		if r.stale {
-			r.parents = append(r.parents, list[i+1:]...)
+			r.parents = append(r.parents, ended[i+1:]...)
 			return
 		}
 	}

@@ -129,6 +129,47 @@ func TestChild_failure(t *testing.T) {
 	})
 }
 
+// No more instances of a block have children than its max_parallel allows, also while one
+// is repeated, and under another leader.
+func TestChild_maxParallel(t *testing.T) {
+	for _, change := range []bool{false, true} {
+		scripted(t, []int{4}, func(t *testing.T, c *cluster) {
+			end := c.leads()
+			var list []pipeline.Module
+			for i := range 4 {
+				m := with(nests(fmt.Sprintf("d%d", i)), retried(2, time.Minute))
+				m.Of, m.MaxParallel = "d", 2
+				list = append(list, m)
+			}
+			id := c.submit("r", one(append(list, nests("other"))...))
+			c.succeed(c.child(id, "other"), "work")
+			first, second := c.child(id, "d0"), c.child(id, "d1")
+			c.attempt(second, "work")
+			c.wantWhy(id, "d2", "as many instances of d are running as its max_parallel allows: 2")
+			if change {
+				end()
+				pass(time.Minute)
+				c.leads()
+			}
+			c.wantRuns(4)
+
+			c.fail(first, "work") // the next one has its place while it waits
+			third := c.child(id, "d2")
+			c.wantRuns(5)
+			c.succeed(second, "work")
+			fourth := c.child(id, "d3")
+			pass(2 * time.Minute)
+			c.wantRuns(6)
+			c.wantWhy(id, "d0", "as many instances of d are running")
+			c.succeed(third, "work")
+			c.succeed(c.child(id, "d0"), "work")
+			c.succeed(fourth, "work")
+			c.ends(id, pipeline.RunSucceeded)
+			c.wantRuns(7)
+		})
+	}
+}
+
 // A cancelled run waits for its children, which are cancelled with it.
 func TestChild_cancel(t *testing.T) {
 	for _, change := range []bool{false, true} {

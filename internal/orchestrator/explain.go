@@ -88,8 +88,15 @@ func (e *explainer) beforeReady(m *moduleState, now time.Time) string {
 		return "its pipeline is being compiled"
 	case m.tries.notBefore.After(now):
 		return retryReason(m, now)
+	case m.full():
+		return limitReason(m)
 	}
 	return ""
+}
+
+// limitReason is for an instance of a block that may have no more.
+func limitReason(m *moduleState) string {
+	return "as many instances of " + m.def.Block() + " are running as its max_parallel allows: " + strconv.Itoa(m.def.MaxParallel)
 }
 
 // ready is why the last plan did not place a module; "" if it did not say.
@@ -106,7 +113,7 @@ func (e *explainer) ready(m *moduleState) string {
 	}
 
 	if x.full[m.limit] {
-		return "as many instances of " + m.def.Block() + " are running as its max_parallel allows: " + strconv.Itoa(m.def.MaxParallel)
+		return limitReason(m)
 	}
 
 	// The reasons of a plan are per class: modules of one class are interchangeable.

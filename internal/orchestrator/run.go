@@ -28,6 +28,8 @@ type run struct {
 	limits map[string]*scheduler.Limit
 	// approvals are the modules that wait for an approval, and some that did.
 	approvals []*moduleState
+	// preparing are the modules whose child is being made.
+	preparing []*moduleState
 	// parents are the modules whose child has not ended, and some whose has.
 	parents []*moduleState
 	// explained is what the last plan said about the run, explainedBefore what the one

@@ -30,7 +30,7 @@ const (
 // besideChild are the attributes and blocks of a module that runs a pipeline; the others
 // are about a process, and it has none.
 var besideChild = set(childName, variablesName, "description", "tags", "depends_on", "optional_depends_on", "when", "matrix", "for_each", "use",
-	"always_run", "run_if", "ignore_failure", "retry")
+	"always_run", "run_if", "ignore_failure", "retry", "max_parallel", "timeout")
 
 // family is what a pipeline's file and those of its children have in common. Their paths
 // are relative to the directory of the first one.
@@ -51,7 +51,10 @@ type family struct {
 // child decodes the pipeline that a module runs, and its variables.
 func (p *parser) child(m *module, a, variables *hclsyntax.Attribute, body *hclsyntax.Body, index int) {
 	s := &m.static
-	s.Timeout, s.Grace, s.InputsAll = 0, 0, false
+	s.Grace, s.InputsAll = 0, false
+	if body.Attributes["timeout"] == nil {
+		s.Timeout = 0 // what bounds a process is no limit of a run
+	}
 	m.childAt = a.Expr.Range()
 
 	for _, x := range attributes(body) {
@@ -340,6 +343,9 @@ func (f *File) CompileChild(ctx context.Context, m *pipeline.Module, values map[
 		return nil, pipeline.Errorf(pipeline.Unavailable, "compile %s: %w", m.Child.File, err)
 	case len(diags) > 0:
 		return nil, deferredError(diags)
+	}
+	if m.Timeout > 0 && (out.Timeout == 0 || m.Timeout < out.Timeout) {
+		out.Timeout = m.Timeout
 	}
 	return out, nil
 }

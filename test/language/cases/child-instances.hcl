@@ -18,9 +18,10 @@ pipeline "child-instances" {
     variables = { word = matrix.letter }
   }
   module "each" {
-    for_each  = module.list.result.all
-    pipeline  = "lib/inner.hcl"
-    variables = { word = each.value }
+    for_each     = module.list.result.all
+    max_parallel = 1
+    pipeline     = "lib/inner.hcl"
+    variables    = { word = each.value }
   }
   module "after" {
     command = ["echo", module.matrix["a"].result.say.word, module.matrix["b"].result.say.word, module.each["x"].result.say.word, module.each["y"].result.say.word]

@@ -8,7 +8,7 @@
 # error: unknown variable "wrod"
 # error: did you mean "word"?
 # error: variable "word" of pipeline "inner" has no value
-# error: module "more" runs a pipeline: timeout has no meaning in it
+# error: module "more" runs a pipeline: grace has no meaning in it
 # error: module "more" runs a pipeline: hooks has no meaning in it
 # error: module "more" runs a pipeline, which has no exit code
 # error: variables.word cannot name var.token
@@ -38,7 +38,7 @@ pipeline "child-mistakes" {
   module "more" {
     pipeline  = "lib/inner.hcl"
     variables = { word = "x" }
-    timeout   = "1m"
+    grace     = "1m"
     hooks {
       after = "true"
     }
