@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -70,39 +69,20 @@ type packageJSON struct {
 	DevDependencies map[string]string `json:"devDependencies"`
 }
 
-// workspaces are the globs of the directories of its packages: a list, or that in an
-// object, as Yarn has it.
-func (p *packageJSON) workspaces() []string {
-	list := p.Workspaces
-	if object, ok := list.(map[string]any); ok {
-		list = object["packages"]
-	}
-
-	var globs []string
-	if list, ok := list.([]any); ok {
-		for _, v := range list {
-			if glob, ok := v.(string); ok && !strings.HasPrefix(glob, "!") && filepath.IsLocal(glob) {
-				globs = append(globs, glob)
-			}
-		}
-	}
-
-	return globs
-}
-
 // nodeTool is a package manager.
 type nodeTool struct {
 	lock, program, install, run string
-	// cache is the variable that names its cache.
-	cache string
+	// caches are the variables that name its cache.
+	caches []string
 }
 
 var nodeTools = []nodeTool{
-	{"pnpm-lock.yaml", "pnpm", "pnpm install --frozen-lockfile", "pnpm run", "npm_config_store_dir"},
-	{"yarn.lock", "yarn", "yarn install --immutable || yarn install --frozen-lockfile", "yarn run", "YARN_CACHE_FOLDER"},
-	{"bun.lock", "bun", "bun install --frozen-lockfile", "bun run", "BUN_INSTALL_CACHE_DIR"},
-	{"package-lock.json", "npm", "npm ci --no-audit --no-fund --prefer-offline", "npm run", "npm_config_cache"},
-	{"", "npm", "npm install --no-audit --no-fund --no-package-lock --prefer-offline", "npm run", "npm_config_cache"},
+	{"pnpm-lock.yaml", "pnpm", "pnpm install --frozen-lockfile", "pnpm run", []string{"npm_config_store_dir"}},
+	{"yarn.lock", "yarn", "yarn install --immutable || yarn install --frozen-lockfile", "yarn run", []string{"YARN_CACHE_FOLDER", "YARN_GLOBAL_FOLDER"}}, // Yarn 1, and newer ones
+	{"bun.lock", "bun", "bun install --frozen-lockfile", "bun run", []string{"BUN_INSTALL_CACHE_DIR"}},
+	{"bun.lockb", "bun", "bun install --frozen-lockfile", "bun run", []string{"BUN_INSTALL_CACHE_DIR"}},
+	{"package-lock.json", "npm", "npm ci --no-audit --no-fund --prefer-offline", "npm run", []string{"npm_config_cache"}},
+	{"", "npm", "npm install --no-audit --no-fund --no-package-lock --prefer-offline", "npm run", []string{"npm_config_cache"}},
 }
 
 // nodeScripts are the scripts of package.json that make modules, with what their
@@ -122,7 +102,9 @@ func addNode(p *Project, at *part) {
 	var install string
 	if tool.lock != "" || len(pkg.Dependencies)+len(pkg.DevDependencies) > 0 || pkg.Workspaces != nil {
 		install = tool.install + "\n"
-		p.use(variable{tool.cache, "${cache.dir}/" + tool.program})
+		for _, name := range tool.caches {
+			p.use(variable{name, "${cache.dir}/" + tool.program})
+		}
 		common.caches = []string{tool.program}
 	}
 	if at.has("turbo.json") {
@@ -148,8 +130,8 @@ func addNode(p *Project, at *part) {
 		m.name, m.script = name, install+tool.run+" "+name+all+"\n"
 		if name == "build" {
 			m.optional = []string{at.at("dist/**")}
-			for _, packages := range pkg.workspaces() {
-				m.optional = append(m.optional, at.at(path.Join(packages, "dist/**")))
+			if pkg.Workspaces != nil || at.has("pnpm-workspace.yaml") {
+				m.optional = []string{at.at("**/dist/**"), "!" + at.at("**/node_modules/**")}
 			}
 		}
 		p.add(at, m)
@@ -193,7 +175,7 @@ func addPython(p *Project, at *part) {
 	p.take(proxies...)
 	pyproject := at.read("pyproject.toml")
 	tests := pythonTests(filepath.Join(at.root, at.dir))
-	run := "python -m compileall -q ."
+	run := `python -m compileall -q -x '/\.venv/' .`
 	if tests {
 		run = "python -m pytest"
 	}
@@ -204,7 +186,8 @@ func addPython(p *Project, at *part) {
 		p.use(variable{"UV_CACHE_DIR", "${cache.dir}/uv"})
 		m.caches, m.tools, m.script = []string{"uv"}, []string{"uv"}, "uv sync --frozen\nuv run "+run+"\n"
 	case at.has("poetry.lock"):
-		p.use(variable{"POETRY_CACHE_DIR", "${cache.dir}/poetry"})
+		// In its cache Poetry would keep an environment for each directory of a module.
+		p.use(variable{"POETRY_CACHE_DIR", "${cache.dir}/poetry"}, variable{"POETRY_VIRTUALENVS_IN_PROJECT", "true"})
 		m.caches, m.tools, m.script = []string{"poetry"}, []string{"poetry"}, "poetry install\npoetry run "+run+"\n"
 	default:
 		p.use(variable{"PIP_CACHE_DIR", "${cache.dir}/pip"})
@@ -307,5 +290,5 @@ func addImage(p *Project) {
 	p.image = true
 	p.Found = append(p.Found, "Dockerfile: build, with -var image=true")
 	p.add(&part{}, module{name: "image", description: "Runs with -var image=true, on a worker that has docker", when: "var.image",
-		command: []string{"docker", "build", "-t", strings.ToLower(p.Name), "."}, tools: []string{"docker"}, dependsOn: needs})
+		command: []string{"docker", "build", "-t", slug(strings.ReplaceAll(strings.ToLower(p.Name), "_", "-")), "."}, tools: []string{"docker"}, dependsOn: needs})
 }

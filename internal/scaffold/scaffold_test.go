@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/scaffold"
 	"github.com/pipelined/pipelined/internal/testutil"
+	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 func look(t *testing.T, files map[string]string) *scaffold.Project {
@@ -39,7 +40,11 @@ func TestLook(t *testing.T) {
 		"no lock":           {map[string]string{"package.json": `{"scripts":{"test":"a"}}`}, "test", []string{`script = "npm run test"`}, "install"},
 		"dependencies":      {map[string]string{"package.json": `{"scripts":{"test":"a"},"devDependencies":{"x":"1"}}`}, "test", []string{"npm install"}, "npm ci"},
 		"pnpm":              {map[string]string{"package.json": `{"scripts":{"lint":"a"}}`, "pnpm-lock.yaml": ""}, "lint", []string{"pnpm run lint", `tools = ["pnpm"]`}, "npm ci"},
-		"turbo":             {map[string]string{"package.json": `{"scripts":{"build":"turbo run build"},"workspaces":["a"]}`, "package-lock.json": "{}", "turbo.json": "{}", "a/package.json": `{"scripts":{"test":"x"}}`}, "test build", []string{"TURBO_CACHE_DIR", "TURBO_API", `"a/dist/**"`, "npm run test --workspaces --if-present"}, "working_dir"},
+		"turbo":             {map[string]string{"package.json": `{"scripts":{"build":"turbo run build"},"workspaces":["a"]}`, "package-lock.json": "{}", "turbo.json": "{}", "a/package.json": `{"scripts":{"test":"x"}}`}, "test build", []string{"TURBO_CACHE_DIR", "TURBO_API", `["**/dist/**", "!**/node_modules/**"]`, "npm run test --workspaces --if-present"}, "working_dir"},
+		"yarn":              {map[string]string{"package.json": `{"scripts":{"test":"a"}}`, "yarn.lock": ""}, "test", []string{"YARN_CACHE_FOLDER", "YARN_GLOBAL_FOLDER", "yarn run test"}, "npm run"},
+		"bun of before 1.2": {map[string]string{"package.json": `{"scripts":{"test":"a"}}`, "bun.lockb": ""}, "test", []string{"bun run test"}, "npm run"},
+		"packages of pnpm":  {map[string]string{"package.json": `{"scripts":{"build":"a"}}`, "pnpm-lock.yaml": "", "pnpm-workspace.yaml": "", "p/a/package.json": `{"scripts":{"test":"x"}}`}, "build", []string{"pnpm run build", `["**/dist/**", "!**/node_modules/**"]`}, "working_dir"},
+		"poetry":            {map[string]string{"pyproject.toml": "", "poetry.lock": ""}, "test", []string{"poetry install", "POETRY_VIRTUALENVS_IN_PROJECT"}, "venv/bin"},
 		"no tests":          {map[string]string{"package.json": `{"scripts":{"test":"echo \"Error: no test specified\" && exit 1"}}`}, "hello", nil, "npm"},
 		"not JSON":          {map[string]string{"package.json": `{`}, "hello", nil, "npm"},
 		"pip":               {map[string]string{"pyproject.toml": "[project]\n[project.optional-dependencies]\ndev = [\"x\"]\n", "tests/test_a.py": ""}, "test", []string{"pip install --quiet '.[dev]'", "python -m pytest", "PIP_CACHE_DIR"}, "compileall"},
@@ -51,6 +56,7 @@ func TestLook(t *testing.T) {
 			"api-vet api-test api-build web-test lib-rs-test lib-rs-build", []string{`working_dir = "lib/rs"`}, "node_modules/x"},
 		"several": {map[string]string{"go.mod": "", "package.json": `{"scripts":{"test":"a"}}`, "Makefile": "test:\n", "Dockerfile": "", ".github/workflows/ci.yml": ""},
 			"go-vet go-test go-build node-test image", []string{`variable "image"`, "when = var.image", "depends_on = [module.go-vet, "}, `["make"`},
+		"digits":     {map[string]string{"1-intro/go.mod": "", "Dockerfile": ""}, "1-intro-vet 1-intro-test 1-intro-build image", []string{`depends_on = [module["1-intro-vet"], `}, ""},
 		"same names": {map[string]string{"a/b/go.mod": "", "a-b/go.mod": ""}, "a-b-vet a-b-test a-b-build a-b-vet-2 a-b-test-2 a-b-build-2", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,6 +78,9 @@ func TestLook(t *testing.T) {
 			}
 			if c.hasNot != "" && strings.Contains(text, c.hasNot) {
 				t.Errorf("%q is in\n%s", c.hasNot, text)
+			}
+			if _, diags := language.Parse("pipeline.hcl", []byte(text)); diags != nil {
+				t.Errorf("it is wrong: %v\n%s", diags, text)
 			}
 			if len(p.Found) == 0 {
 				t.Error("does not say what was found")

@@ -65,7 +65,11 @@ func (m *module) write(b *strings.Builder) {
 	}
 	text("description", maybe(m.description))
 	if len(m.dependsOn) > 0 {
-		text("depends_on", "[module."+strings.Join(m.dependsOn, ", module.")+"]")
+		needs := make([]string, len(m.dependsOn))
+		for i, name := range m.dependsOn {
+			needs[i] = reference(name)
+		}
+		text("depends_on", "["+strings.Join(needs, ", ")+"]")
 	}
 	text("when", m.when)
 	text("working_dir", maybe(m.dir))
@@ -85,6 +89,15 @@ func (m *module) write(b *strings.Builder) {
 		fmt.Fprintf(b, "requires = { tools = %s }\n", list(m.tools))
 	}
 	b.WriteString("}\n")
+}
+
+// reference names a module in an expression: by an identifier, if its name is one.
+func reference(name string) string {
+	if name[0] >= '0' && name[0] <= '9' {
+		return "module[" + quote(name) + "]"
+	}
+
+	return "module." + name
 }
 
 // quote writes a text as a literal of the language.
