@@ -125,7 +125,7 @@ func TestFile_wrong(t *testing.T) {
 	dir, empty := t.TempDir(), t.TempDir()
 	for name, text := range map[string]string{
 		"ci.hcl": "pipeline \"p\" {\n  module \"m\" { command = [\"true\"] }\n}\n", "nightly.hcl": "", "sub/x": "",
-		"jobs.hcl": "# jobs\n\njobs:\n  build:\n", "list.hcl": "- run: x\n", "doc.hcl": "---\na: 1\n", "object.hcl": "{\"pipeline\": {}}\n", "p.json": "{}",
+		"jobs.hcl": "# jobs\n\njobs:\n  build:\n", "list.hcl": "- run: x\n", "doc.hcl": "---\na: 1\n", "object.hcl": "{\"pipeline\": {}}\n", "table.hcl": "[pipeline]\nname = \"x\"\n", "p.json": "{}",
 	} {
 		write(t, dir, name, text)
 	}
@@ -135,7 +135,7 @@ func TestFile_wrong(t *testing.T) {
 		".": ". is a directory, and a FILE is expected; there is ci.hcl", "sub": "sub is a directory, and a FILE is expected: pipelined init sub writes one",
 		"no/x.hcl": "no/x.hcl does not exist, nor does its directory", filepath.Join(empty, "x.hcl"): "does not exist: pipelined init " + empty + " writes one",
 		"jobs.hcl": "jobs.hcl is written in YAML, and a pipeline in HCL: pipelined init writes one", "list.hcl": "written in YAML", "doc.hcl": "written in YAML",
-		"object.hcl": "object.hcl is written in JSON", "p.json": "p.json is a file of another tool",
+		"object.hcl": "object.hcl is written in JSON", "table.hcl": "table.hcl is written in TOML", "p.json": "p.json is a file of another tool",
 	} {
 		for _, command := range []string{"validate", "plan"} {
 			if code, _, stderr := newCommand(t, nil).exec(command, file); code != exitUsage || !strings.Contains(stderr, want) {

@@ -298,6 +298,9 @@ func (s *source) variables() map[string]string {
 // yamlLine is a line as YAML begins and HCL never does.
 var yamlLine = regexp.MustCompile(`^(---|- |[A-Za-z_][\w-]*:(\s|$))`)
 
+// tomlLine is the header of a table of TOML.
+var tomlLine = regexp.MustCompile(`^\[[A-Za-z_][\w.-]*\]$`)
+
 // foreignForm names the form of a text that cannot be HCL by its first line; "" if it may
 // be.
 func foreignForm(text []byte) string {
@@ -306,6 +309,8 @@ func foreignForm(text []byte) string {
 		switch {
 		case len(trimmed) == 0 || trimmed[0] == '#':
 			continue
+		case tomlLine.Match(trimmed):
+			return "TOML"
 		case trimmed[0] == '{' || trimmed[0] == '[':
 			return "JSON"
 		case yamlLine.Match(line):

@@ -22,6 +22,7 @@ var (
 		"working-directory": dirHint, "working_directory": dirHint, "workdir": dirHint, "dir": dirHint, "cwd": dirHint,
 		"manual": approvalHint, "input": approvalHint, "environments": approvalHint,
 		"on_failure": onFailureHint, "on_error": onFailureHint, "fail_fast": onFailureHint,
+		"container": imageHint, "docker": imageHint,
 		"always": "write always_run = true",
 		"name":   nameHint, "id": nameHint, "label": nameHint,
 		"cron": scheduleHint, "on": scheduleHint,
@@ -57,6 +58,7 @@ const (
 	requiresHint = `write requires = { os = "linux", tags = ["TAG"] }`
 	whenHint     = "write when = CONDITION"
 	envHint      = `write env = { NAME = "value" }`
+	imageHint    = `write image = "golang:1.26"`
 	timeoutHint  = `write timeout = "10m"`
 	// The word stands for three things.
 	onFailureHint = `in the pipeline, on_failure = "continue" runs what does not depend on a failure; here, ignore_failure = true does not count this module's, and hooks { on_failure = SCRIPT } runs a script after it`

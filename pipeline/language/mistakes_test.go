@@ -138,6 +138,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[\"a\"]\ndepends_on = [b]"), `4:15 depends_on[…]: "b" is no module | write module.b`},
 		{moduleWith("command=[\"a\"]\ndepends_on = module.b"), `4:14 depends_on is a list of modules that is written out | write depends_on = [module.NAME, …]`},
 		{moduleWith("command=[\"a\"]\ndepends_on = [module.b.status]"), `4:15 depends_on names modules, not what they leave | write module.b`},
+		{moduleWith("command=[\"a\"]\ndepends_on = [module.1-a, module.2]"), `4:15 depends_on names modules only, written out | a name that begins with a digit is written module["1-build"]; 4:27 depends_on names modules only | a name that begins with a digit is written module["1-build"]`},
 		{moduleWith("command=[\"a\"]\ndepends_on = [\"n\"]"), `4:15 unknown module "n" | the pipeline has: m`},
 		{moduleWith("command=[\"a\"]\n}\nmodule \"n\" {\ncommand=[\"a\"]\ndepends_on = [module.m[\"k\"]]"), `7:15 module "m" has neither matrix nor for_each, and so no instance "k" | write module.m`},
 		{moduleWith("command=[\"a\"]\nmatrix={a=[1]}\n}\nmodule \"n\" {\ncommand=[\"a\"]\ndepends_on = [\"m[2]\"]"), `8:15 module "m" has no instance "2" | did you mean "m[1]"?`},

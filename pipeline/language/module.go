@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -362,6 +363,9 @@ func indexKey(t hcl.Traverser) string {
 	return text
 }
 
+// digitName is a module that cannot be named by an identifier.
+var digitName = regexp.MustCompile(`^module\.[0-9]`)
+
 // dependsOn reads a list of module.NAME or "NAME", or of instances:
 // module.NAME["KEY"] or "NAME[KEY]".
 func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
@@ -375,6 +379,10 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 
 	for _, e := range list.Exprs {
 		at := e.Range()
+		rule := rule
+		if digitName.Match(p.src.slice(at)) {
+			rule = `a name that begins with a digit is written module["1-build"]`
+		}
 		if t, ok := e.(*hclsyntax.ScopeTraversalExpr); ok {
 			kind, name := step(t.Traversal, 1)
 			switch root := t.Traversal.RootName(); {
@@ -505,6 +513,9 @@ func scriptOf(r *report, expr hclsyntax.Expression, v cty.Value) string {
 		}
 	}
 	if bad != nil {
+		if t := v.Type(); t.IsTupleType() || t.IsListType() {
+			bad.detail = "write its elements as lines of one text; " + linesHint
+		}
 		r.add(expr.Range(), bad.detail, "script: %s", bad.summary)
 	}
 	return s

@@ -291,6 +291,8 @@ func writeAttribute(name string) string {
 	switch name {
 	case "env", "requires", "resources", "matrix":
 		return fmt.Sprintf("write %s = { … }", name)
+	case "cache", "caches":
+		return cachesHint
 	}
 	return fmt.Sprintf("write %s = …", name)
 }

@@ -1,8 +1,10 @@
 package language
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -78,6 +80,10 @@ var syntaxTexts = map[string]func(m *syntaxMistake) (summary, detail string){
 // syntax gives the range and the texts of a syntax error. Those for which the language
 // has no words keep HCL's.
 func (r *report) syntax(d *hcl.Diagnostic, template *hcl.Range) (at hcl.Range, summary, detail string) {
+	if template != nil && bytes.HasPrefix(r.src.text[template.Start.Byte:], []byte("${{")) {
+		at = hcl.Range{Start: template.Start, End: hcl.Pos{Byte: template.Start.Byte + len("${{")}}
+		return at, "${{ … }} is an expression of GitHub Actions", "write ${…}, such as ${var.NAME}, ${matrix.AXIS} or ${git.sha}"
+	}
 	say := syntaxTexts[d.Summary]
 	if say == nil || d.Subject == nil {
 		if d.Subject != nil {
@@ -179,8 +185,19 @@ func misplaced(m *syntaxMistake) (string, string) {
 func (m *syntaxMistake) assignment(value string) string {
 	if value = strings.TrimSpace(value); value == "" || len(value) > 60 {
 		value = "VALUE"
+	} else if !isExpression(value) && !strings.ContainsAny(value, "\"'[{(") {
+		value = `"` + value + `"` // a text as in YAML
 	}
 	return fmt.Sprintf("write %s = %s", m.word, value)
+}
+
+// isExpression reports whether a text may be a value as it is: true, 5, var.NAME.
+func isExpression(text string) bool {
+	expr, diags := hclsyntax.ParseExpression([]byte(text), "", hcl.InitialPos)
+	if t, ok := expr.(*hclsyntax.ScopeTraversalExpr); ok {
+		return slices.Contains(rootNames, t.Traversal.RootName())
+	}
+	return !diags.HasErrors()
 }
 
 func blockInOneLine(m *syntaxMistake) (string, string) {
