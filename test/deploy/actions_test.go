@@ -217,6 +217,8 @@ func TestAction_fails(t *testing.T) {
 	}{
 		{map[string]string{"key": "nonsense"}, "Linux", []string{"::error::the agent has ended", "not a cluster key"}},
 		{map[string]string{"expect": "2", "wait": "1"}, "Linux", []string{"::error::the agent is not ready after 1 s", "can this runner reach", "waiting for the first nodes"}},
+		{map[string]string{"wait": "a[$(touch executed)]"}, "Linux", []string{`::error::wait: expected a number of seconds such as 300, got "a[$(touch executed)]"`}},
+		{map[string]string{"agent": "no"}, "Linux", []string{`::error::agent: expected true or false, got "no"`}},
 		{nil, "macOS", []string{"::error::agents run on Linux only, this runner has macOS"}},
 	} {
 		n := harness.New(t).Add()
@@ -234,6 +236,9 @@ func TestAction_fails(t *testing.T) {
 		}
 		if r.env["PIPELINED_ADDR"] != "" {
 			t.Errorf("%v: an address was exported", c.inputs)
+		}
+		if left, err := os.ReadDir(r.workspace); err != nil || len(left) > 0 {
+			t.Errorf("%v: a step left %v in the workspace: %v", c.inputs, left, err)
 		}
 	}
 }
