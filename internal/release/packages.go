@@ -61,7 +61,7 @@ func (b *build) pack(format string, t *tree) error {
 		packager = rpm.DefaultRPM
 		arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[t.platform.arch]
 		file = fmt.Sprintf("pipelined-%s-%s.%s.rpm", info.Version, packageRelease, arch)
-		info.Depends = []string{"shadow-utils"}
+		info.Depends = []string{"/usr/sbin/useradd"} // of shadow-utils, and on SUSE of shadow
 		info.Scripts = nfpm.Scripts{PostInstall: script("post"), PreRemove: script("preun"), PostRemove: script("postun")}
 		info.License = "Apache-2.0"
 		info.RPM.Summary, info.RPM.BuildHost, info.RPM.Packager = summary, "localhost", maintainer

@@ -66,6 +66,12 @@ func TestRPM(t *testing.T) {
 		if got := command(t, "rpm", "-qp", "--configfiles", file); got != "/etc/pipelined/agent.hcl\n" {
 			t.Errorf("configuration files: %q", got)
 		}
+		// Names of packages differ between distributions.
+		for got := range strings.Lines(command(t, "rpm", "-qp", "--requires", file)) {
+			if !strings.HasPrefix(got, "/") && !strings.HasPrefix(got, "config(pipelined)") && !strings.HasPrefix(got, "rpmlib(") {
+				t.Errorf("requires %s", got)
+			}
+		}
 	}
 }
 
