@@ -88,7 +88,6 @@ class Execution(threading.Thread):  # alive until the cluster has committed its 
         if stopped or p.returncode: return stopped or "exit code %d" % p.returncode, stopped or "Failed"
         self.told.update(result=results((base / "output").read_text()), outputs=collect(m.get("outputs") or [], work))
         return "", ""
-
 class Handler(http.server.BaseHTTPRequestHandler):
     def reply(self, code, **doc):
         self.send_response(code), self.send_header("Content-Type", "application/json"), self.end_headers()
@@ -96,7 +95,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self): self.reply(200 if self.path == "/api/health" else 404, status="healthy", nodeId=me["id"], mode="worker")
     def do_POST(self):
         if not hmac.compare_digest((self.headers.get("Authorization") or "").encode(), b"Bearer " + me["secret"]): return self.reply(401, success=False)
-        req = json.loads(self.rfile.read(min(int(self.headers.get("Content-Length") or 0), 16 << 20)))
+        if (size := int(self.headers.get("Content-Length") or 0)) > 16 << 20: return self.reply(413, success=False)
+        req = json.loads(self.rfile.read(size))
         known, fresh = executions.get(req["executionId"]), Execution(req)
         if self.path == "/api/execution/cancel":
             if known: known.cancelled.set()

@@ -1,6 +1,7 @@
 package external
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -210,6 +211,9 @@ func TestWorker_refuses(t *testing.T) {
 			t.Errorf("with bearer %q: %d", bearer, code)
 		}
 	}
+	if line := statusOf(t, w, 16<<20+1); !strings.Contains(line, " 413 ") {
+		t.Errorf("a body that is too long: %q", line)
+	}
 	outside := filepath.Join(t.TempDir(), "escaped")
 	evil := c.put([]byte("evil"))
 	for i, e := range []pipeline.TreeEntry{
@@ -236,6 +240,25 @@ func TestWorker_refuses(t *testing.T) {
 	if got, _ := c.waitResult(t, "damaged"); got.Success || !strings.Contains(got.ErrorMessage, "damaged") {
 		t.Errorf("damaged: %+v", got)
 	}
+}
+
+// statusOf announces a body of a length and gives the first line of the answer.
+func statusOf(t *testing.T, w *worker, length int) string {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(w.url, "http://"), 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /api/execution/execute HTTP/1.1\r\nHost: worker\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", secret, length)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
 }
 
 func TestWorker_failures(t *testing.T) {
