@@ -140,7 +140,7 @@ func (c cacheCommand) listTools(ctx context.Context, cmd *cli.Command, api *clie
 		return c.env.printJSON(all)
 	}
 
-	t := terminal.NewTable(c.env.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
+	t := terminal.NewTable(c.env.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "USED")
 	now := c.env.now()
 	for _, e := range all.Entries {
 		t.Row(string(e.Space), terminal.Clean(e.Team), terminal.Clean(e.Key[:min(len(e.Key), 16)]), humanize.IBytes(uint64(max(e.Bytes, 0))),

@@ -99,3 +99,51 @@ func TestStyleMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestPages_filesNamed wants the text before a file to name it: no reader sees what follows
+// a fence.
+func TestPages_filesNamed(t *testing.T) {
+	for _, page := range pages(t) {
+		src, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, mistake := range unnamedFiles(string(src)) {
+			t.Errorf("%s:%s", strings.TrimPrefix(page, root+"/"), mistake)
+		}
+	}
+}
+
+// unnamedFiles gives the blocks of a page that are files whose name is not in the text
+// between them and the block before, each with its line.
+func unnamedFiles(page string) []string {
+	var found []string
+	fenced, prose := false, ""
+	for i, line := range strings.Split(page, "\n") {
+		fence, is := strings.CutPrefix(line, "```")
+		if !is {
+			if !fenced {
+				prose += line + "\n"
+			}
+			continue
+		}
+		if words := strings.Fields(fence); !fenced && len(words) == 3 && words[1] == "file" && !strings.Contains(prose, "`"+words[2]+"`") {
+			found = append(found, fmt.Sprintf("%d: the text above does not name the file `%s`", i+1, words[2]))
+		}
+		fenced, prose = !fenced, ""
+	}
+	return found
+}
+
+// TestUnnamedFiles wants the rule to find what it is for.
+func TestUnnamedFiles(t *testing.T) {
+	for text, want := range map[string]int{
+		"This is `a.hcl`:\n\n```hcl file a.hcl\nx\n```\n":                         0,
+		"This is `a.hcl`:\n\n```hcl\n`b.hcl`\n```\n\n```hcl file a.hcl\nx\n```\n": 1,
+		"A file:\n\n```hcl file a.hcl\nx\n```\n":                                  1,
+	} {
+		if got := unnamedFiles(text); len(got) != want {
+			t.Errorf("%q: got %q, want %d", text, got, want)
+		}
+	}
+}
