@@ -42,10 +42,10 @@ func noRun(text string) error {
 	return pipeline.Errorf(pipeline.NotFound, "no run %s: pipelined list shows the runs", text)
 }
 
-// lastRun is the newest run, or the newest of a pipeline.
+// lastRun is the newest run that no module made, or the newest of a pipeline.
 func (v *View) lastRun(ref pipeline.RunRef) (id pipeline.RunID, err error) {
 	v.Runs(0, func(r pipeline.Run) bool {
-		if ref.Pipeline == "" || r.Pipeline == ref.Pipeline {
+		if ref.Pipeline == "" && r.Parent.Run == "" || r.Pipeline == ref.Pipeline {
 			id = r.ID
 		}
 		return id == ""

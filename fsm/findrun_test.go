@@ -86,3 +86,19 @@ func TestParseRunRef(t *testing.T) {
 		}
 	}
 }
+
+// Whoever names the last run means none that a module made, unless the pipeline is named.
+func TestView_FindRun_child(t *testing.T) {
+	r := parent(t)
+	view(t, r.Store, func(v *fsm.View) {
+		for text, want := range map[string]pipeline.RunID{"last": "r", "c/last": "c"} {
+			ref, err := pipeline.ParseRunRef(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id, err := v.FindRun(ref); id != want || err != nil {
+				t.Errorf("%s: %s, %v, want %s", text, id, err, want)
+			}
+		}
+	})
+}

@@ -62,12 +62,17 @@ type LockedError struct {
 	Command string
 }
 
+// Holder is the process that has it, in words.
+func (e *LockedError) Holder() string {
+	if e.PID == 0 {
+		return "another process"
+	}
+	return "process " + strconv.Itoa(e.PID)
+}
+
 // Error names the holder and what to do about it.
 func (e *LockedError) Error() string {
-	holder := "another process"
-	if e.PID != 0 {
-		holder = "process " + strconv.Itoa(e.PID)
-	}
+	holder := e.Holder()
 	if e.Command != "" {
 		holder += " (" + e.Command + ")"
 	}

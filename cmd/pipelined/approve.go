@@ -103,7 +103,7 @@ func theOneThatWaits(ctx context.Context, api *client.Client, id pipeline.RunID)
 
 	switch len(names) {
 	case 0:
-		return "", failf(exitFailed, "no module of run %s waits for approval", id)
+		return "", failf(exitFailed, "no module of run %s waits for approval: pipelined approvals lists those of all runs, also of pipelines that modules run", id)
 	case 1:
 		return names[0], nil
 	}

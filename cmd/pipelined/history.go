@@ -87,7 +87,7 @@ func (c history) runner(ctx context.Context) (*embedded, *client.Client, error) 
 	e, api, err := c.start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {
-		return nil, nil, failf(exitFailed, "another run is active (process %d): try again when it has ended", locked.PID)
+		return nil, nil, failf(exitFailed, "another run is active (%s): try again when it has ended", locked.Holder())
 	}
 
 	return e, api, err

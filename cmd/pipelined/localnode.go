@@ -76,7 +76,7 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 	}
 
 	remove := func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
-	c.env.tell("another run is active (process %d): this one is not stored", locked.PID)
+	c.env.tell("another run is active (%s): this one is not stored", locked.Holder())
 	cfg.DataDir = dir
 	if e, err = c.start(ctx, cfg); err != nil {
 		remove()

@@ -114,12 +114,15 @@ func (c logsCommand) part(cmd *cli.Command) (client.FollowOptions, error) {
 
 // printLog copies the output of one attempt as far as it is there.
 func (c logsCommand) printLog(ctx context.Context, api *client.Client, id pipeline.RunID, module string, attempt int) error {
-	r, _, err := api.Modules().Log(ctx, id, module, client.LogOptions{Attempt: attempt})
+	r, info, err := api.Modules().Log(ctx, id, module, client.LogOptions{Attempt: attempt})
 	if err != nil {
 		return err
 	}
 
 	defer r.Close()
+	if info.Attempt == 0 {
+		c.tellChild(ctx, api, id, module)
+	}
 	if !c.env.stdout.Terminal {
 		if _, err := io.Copy(c.env.stdout, r); err != nil && c.env.stdout.Err() == nil {
 			return wrap("read output", err)
@@ -128,4 +131,18 @@ func (c logsCommand) printLog(ctx context.Context, api *client.Client, id pipeli
 	}
 
 	return terminal.NewConsole(c.env.console()).PrintText(r)
+}
+
+// tellChild says where the output is of a module that runs a pipeline: it has none of its
+// own.
+func (c logsCommand) tellChild(ctx context.Context, api *client.Client, id pipeline.RunID, module string) {
+	run, err := api.Runs().Get(ctx, id)
+	if err != nil {
+		return // it prints nothing, which is right
+	}
+	for i := range run.Modules {
+		if child := run.Modules[i].Child(); run.Modules[i].Name == module && child != nil {
+			c.env.tell("%s runs a pipeline: pipelined logs %d has its output", module, child.Number)
+		}
+	}
 }

@@ -224,7 +224,7 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 			}
 		}
 		if c := failed[0].Child(); c != nil {
-			list = append(list, command{fmt.Sprintf("pipelined status %s%d", p.later, c.Number), "what the run of its pipeline did"},
+			list = append(list, command{fmt.Sprintf("pipelined logs %s%d", p.later, c.Number), "what its pipeline printed"},
 				command{fmt.Sprintf("pipelined why %s%d", p.later, c.Number), "why that failed"})
 		} else if len(lines) > 0 || began(failed[0]) {
 			list = append(list, command{"pipelined logs " + id + " " + name, what})
