@@ -89,8 +89,12 @@ func (st *state) takeOver(t *takeover, r *pipeline.Run, at time.Time, ch *change
 func takenRecord(from *pipeline.Run, m *pipeline.ModuleRecord, at time.Time) *pipeline.ModuleRecord {
 	out := *m
 	out.Attempts, out.Failures, out.Losses, out.Tried, out.Earlier, out.NotBefore = nil, 0, 0, 0, false, time.Time{}
+	reason := fmt.Sprintf("result of run %d, which this one retries", from.Number)
 	last := m.Last()
 	if last == nil {
+		if m.LastChild() != nil {
+			out.Reason = reason
+		}
 		return &out
 	}
 
@@ -98,7 +102,7 @@ func takenRecord(from *pipeline.Run, m *pipeline.ModuleRecord, at time.Time) *pi
 	if last.From != nil { // that run had it from another one
 		origin, took = *last.From, m.Recorded
 	}
-	out.State, out.Reason = pipeline.ModuleCached, fmt.Sprintf("result of run %d, which this one retries", from.Number)
+	out.State, out.Reason = pipeline.ModuleCached, reason
 	out.StartedAt, out.FinishedAt, out.Recorded = at, at, max(0, took)
 
 	a := pipeline.Attempt{Number: 1, WorkerName: last.WorkerName, State: pipeline.AttemptSucceeded, Reason: out.Reason, ExitCode: last.ExitCode,

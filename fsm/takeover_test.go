@@ -121,3 +121,14 @@ func TestApply_takeoverOften(t *testing.T) {
 		t.Errorf("%v", list)
 	}
 }
+
+// A module that ran a pipeline keeps its result and the link to the run that made it.
+func TestApply_takeover_child(t *testing.T) {
+	r := parent(t)
+	r.must(ended("c", pipeline.AttemptSucceeded, pipeline.RunSucceeded, "")...)
+	r.must(batch(assign("r", "m1", 1)), batch(endsFailed("r", "m1", 1)), batch(fsm.RunEnd{Run: "r", State: pipeline.RunFailed}))
+	r.must(retrying(t, "s", 0, "m0"))
+	if m := r.module("s", "m0"); m.State != pipeline.ModuleSucceeded || m.Reason != "result of run 1, which this one retries" || len(m.Result) == 0 || m.LastChild().Run != "c" {
+		t.Errorf("m0: %+v", m)
+	}
+}

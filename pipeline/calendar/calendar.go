@@ -92,7 +92,8 @@ func In(t time.Time, zone string) time.Time {
 var timeForms = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly}
 
 // Time reads a time that a user wrote: RFC 3339, or a date or a date with a time of day
-// as the clock of a zone shows it. It is cut to whole seconds.
+// as the clock of a zone shows it, the first time if it does so twice. It is cut to whole
+// seconds.
 func Time(text, zone string) (time.Time, error) {
 	loc, err := Zone(zone)
 	if err != nil {
@@ -104,7 +105,9 @@ func Time(text, zone string) (time.Time, error) {
 		if err == nil {
 			break
 		}
-		at, err = time.ParseInLocation(form, text, loc)
+		if at, err = time.Parse(form, text); err == nil {
+			at, _ = instant(at, loc)
+		}
 	}
 	if err != nil || at.Year() < 1970 {
 		return time.Time{}, fmt.Errorf("%.40q is no time: expected 2026-11-30T03:00:00Z, or 2026-11-30T03:00 or 2026-11-30 by the clock of %s", text, loc)

@@ -336,6 +336,8 @@ func TestTime(t *testing.T) {
 		"2026-02-30":                    "",
 		"tomorrow":                      "",
 		"2026-07-01T03:04 Europe/Paris": "",
+		"2026-10-25T02:30":              "2026-10-25T02:30:00+02:00", // as a tick, the first of two
+		"2026-03-29T02:30":              "2026-03-29T03:30:00+02:00", // as a tick, an hour later
 	} {
 		at, err := calendar.Time(given, "Europe/Berlin")
 		if got := calendar.Text(at, "Europe/Berlin"); got != want || (err == nil) != (want != "") {
