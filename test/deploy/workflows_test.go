@@ -192,4 +192,12 @@ func TestWorkflow_standingCluster(t *testing.T) {
 	if got := command("list", "-json"); !strings.Contains(got, "github") {
 		t.Errorf("the run is not the token's:\n%s", got)
 	}
+
+	refused := checkout(t)
+	refused.values["vars.PIPELINED_ADDR"], refused.values["vars.PIPELINED_CA"] = r.values["vars.PIPELINED_ADDR"], r.values["vars.PIPELINED_CA"]
+	refused.values["secrets.PIPELINED_TOKEN"] = "of-another-cluster"
+	refused.job(workflow(t, "standing-cluster.yml"))
+	if out := refused.log.String(); !refused.failed || !strings.Contains(out, `step "Submit the pipeline": exit status 4`) || strings.Contains(out, "== Follow the run") {
+		t.Errorf("a submission that is refused does not fail its step:\n%s", out)
+	}
 }
