@@ -64,6 +64,7 @@ func (b *build) pack(format string, t *tree) error {
 		info.Depends = []string{"/usr/sbin/useradd"} // of shadow-utils, and on SUSE of shadow
 		info.Scripts = nfpm.Scripts{PostInstall: script("post"), PreRemove: script("preun"), PostRemove: script("postun")}
 		info.License = "Apache-2.0"
+		info.Description = strings.ReplaceAll(description, "\n.\n", "\n\n") // the line with a dot is Debian's
 		info.RPM.Summary, info.RPM.BuildHost, info.RPM.Packager = summary, "localhost", maintainer
 	default:
 		return fmt.Errorf("unknown format %q", format)

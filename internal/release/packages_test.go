@@ -62,6 +62,9 @@ func TestRPM(t *testing.T) {
 				t.Errorf("rpm -qip has no %q:\n%s", want, info)
 			}
 		}
+		if strings.Contains(info, "\n.\n") {
+			t.Errorf("the description has a line of Debian's form:\n%s", info)
+		}
 
 		if got := command(t, "rpm", "-qp", "--configfiles", file); got != "/etc/pipelined/agent.hcl\n" {
 			t.Errorf("configuration files: %q", got)
