@@ -72,13 +72,13 @@ type packageJSON struct {
 // nodeTool is a package manager.
 type nodeTool struct {
 	lock, program, install, run string
-	// caches are the variables that name its cache.
+	// caches are the variables that name its cache, of older versions and of newer ones.
 	caches []string
 }
 
 var nodeTools = []nodeTool{
-	{"pnpm-lock.yaml", "pnpm", "pnpm install --frozen-lockfile", "pnpm run", []string{"npm_config_store_dir"}},
-	{"yarn.lock", "yarn", "yarn install --immutable || yarn install --frozen-lockfile", "yarn run", []string{"YARN_CACHE_FOLDER", "YARN_GLOBAL_FOLDER"}}, // Yarn 1, and newer ones
+	{"pnpm-lock.yaml", "pnpm", "pnpm install --frozen-lockfile", "pnpm run", []string{"npm_config_store_dir", "pnpm_config_store_dir"}},
+	{"yarn.lock", "yarn", "yarn install --immutable || yarn install --frozen-lockfile", "yarn run", []string{"YARN_CACHE_FOLDER", "YARN_GLOBAL_FOLDER"}},
 	{"bun.lock", "bun", "bun install --frozen-lockfile", "bun run", []string{"BUN_INSTALL_CACHE_DIR"}},
 	{"bun.lockb", "bun", "bun install --frozen-lockfile", "bun run", []string{"BUN_INSTALL_CACHE_DIR"}},
 	{"package-lock.json", "npm", "npm ci --no-audit --no-fund --prefer-offline", "npm run", []string{"npm_config_cache"}},
@@ -151,6 +151,12 @@ func addNode(p *Project, at *part) {
 
 	p.exclude = appendOnce(p.exclude, "**/node_modules/**")
 	p.take("NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "npm_config_registry")
+	switch tool.program { // whose newer versions have their own
+	case "pnpm":
+		p.take("pnpm_config_registry")
+	case "yarn":
+		p.take("YARN_NPM_REGISTRY_SERVER")
+	}
 	p.take(proxies...)
 	p.Found = append(p.Found, at.at("package.json")+": "+strings.Join(made, ", ")+" with "+tool.program)
 }
