@@ -44,11 +44,15 @@ type seeker struct {
 // clusterID is the id of this node's cluster, "" if it has none.
 func (s *seeker) clusterID() string { return s.identity.Subject().Cluster }
 
-// answer is what this node answers others that ask.
+// answer is what this node answers others that ask: the leader that its own raft
+// follows. It does not pass on what others have said, or nodes without a part in raft
+// would keep a leader alive among themselves that is long gone.
 func (s *seeker) answer() leaderAnswer {
 	a := leaderAnswer{Cluster: s.clusterID(), Servers: s.view.replica.servers()}
-	if id, term, ok := s.view.leader(); ok {
-		a.Leader, a.Term = id, term
+	if node := s.view.replica.get(); node != nil && s.view.replica.configured() {
+		if id, term, ok := node.Leader(); ok {
+			a.Leader, a.Term = pipeline.NodeID(id), term
+		}
 	}
 	return a
 }
@@ -91,7 +95,9 @@ func (s *seeker) run(ctx context.Context) error {
 }
 
 // confirmed reports whether there is no need to ask around: this node has a
-// part in raft, or its leader confirms that it leads.
+// part in raft, or its leader confirms that it leads. One that denies it, or has
+// failed, is forgotten: terms begin anew at a lower one if the data directories of
+// the voters are restored from older copies.
 func (s *seeker) confirmed(ctx context.Context) bool {
 	if s.view.replica.configured() || s.clusterID() == "" {
 		return true
@@ -102,7 +108,13 @@ func (s *seeker) confirmed(ctx context.Context) bool {
 	}
 	var a leaderAnswer
 	err := s.ask(ctx, string(id), pathLeader, &a)
-	return err == nil && a.Leader == id && a.Term == term
+	if err == nil && a.Leader == id && a.Term == term {
+		return true
+	}
+	if m, _ := s.view.gossip.Member(string(id)); err == nil || m.Status != gossip.Alive {
+		s.view.unname()
+	}
+	return false
 }
 
 // askAround asks a few members, those with a part in raft first, and keeps the

@@ -194,7 +194,8 @@ func (v *view) name(a leaderAnswer) bool {
 	return true
 }
 
-// unname forgets the leader that was named: it was that of another cluster.
+// unname forgets the leader that was named: it was that of another cluster, or leads no
+// longer.
 func (v *view) unname() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

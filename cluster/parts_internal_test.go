@@ -338,6 +338,40 @@ func TestSeeker_askAround(t *testing.T) {
 	}
 }
 
+// The terms are lower if the voters were restored from older copies. A node without a part
+// in raft finds the leader all the same, and does not name the former one to others.
+func TestSeeker_confirmed_lowerTerm(t *testing.T) {
+	for name, failed := range map[string]bool{"the former leader denies": false, "the former leader has failed": true} {
+		t.Run(name, func(t *testing.T) {
+			former := member("b")
+			if failed {
+				former.Status = gossip.Failed
+			}
+			p := newParts(t, "c", former, member("d", leads(3)))
+			p.seeker.ask = func(_ context.Context, id, _ string, out any) error {
+				if failed && id == "b" {
+					return errors.New("no answer")
+				}
+				*out.(*leaderAnswer) = leaderAnswer{Cluster: "c", Leader: "d", Term: 3}
+				return nil
+			}
+			p.view.name(leaderAnswer{Leader: "b", Term: 7})
+			if a := p.seeker.answer(); a.Leader != "" {
+				t.Errorf("it answers that %s leads, which it knows from others only", a.Leader)
+			}
+			if p.seeker.confirmed(t.Context()) {
+				t.Error("no need to ask")
+			}
+			if err := p.seeker.askAround(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if id, term, _ := p.view.leader(); id != "d" || term != 3 {
+				t.Errorf("%s leads in term %d", id, term)
+			}
+		})
+	}
+}
+
 // A node that is reached at several addresses of its machine may be started again with
 // another one as that of gossip: what others still have of it is no other process.
 func TestLoop_checkConflict(t *testing.T) {
