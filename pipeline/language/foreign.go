@@ -29,7 +29,7 @@ var (
 	}
 
 	foreignInPipeline = map[string]string{
-		"jobs": moduleHint, "job": moduleHint, "stages": moduleHint, "stage": moduleHint, "steps": moduleHint, "step": moduleHint, "tasks": moduleHint, "task": moduleHint,
+		"jobs": moduleHint, "job": moduleHint, "stages": stageHint, "stage": stageHint, "steps": moduleHint, "step": moduleHint, "tasks": moduleHint, "task": moduleHint,
 		"target": moduleHint, "targets": moduleHint, "modules": moduleHint, "nodes": moduleHint,
 		"on": scheduleHint, "trigger": scheduleHint, "triggers": scheduleHint, "cron": scheduleHint,
 		"variables": variableHint, "vars": variableHint, "params": variableHint, "parameters": variableHint, "inputs": variableHint, "input": variableHint,
@@ -72,6 +72,7 @@ const (
 	approvalHint  = `write approval { message = "…" } in a module of its own`
 	nameHint      = `the name stands before the brace: module "NAME" { … }`
 	moduleHint    = `write module "NAME" { script = "…" }`
+	stageHint     = moduleHint + ", and in it depends_on = [module.NAME] for those that run before"
 	scheduleHint  = `runs begin with run or submit; for times write schedule { cron = "0 3 * * *" } in the pipeline`
 	variableHint  = `write variable "NAME" { default = "…" }`
 	importsHint   = `write imports = ["lib.hcl"]: files with template, locals and variable blocks`

@@ -42,6 +42,7 @@ func TestParse_foreignWords(t *testing.T) {
 		{moduleWith(command + "name = \"x\""), `module "NAME"`},
 		{moduleWith(command + "comand = [\"x\"]"), `did you mean "command"?`},
 		{body("jobs {\n}"), `module "NAME"`},
+		{body("stages = [\"build\", \"test\"]"), "depends_on = [module.NAME]"},
 		{body("on = \"push\""), "schedule {"},
 		{body("params {\n}"), `variable "NAME"`},
 		{"job \"a\" {\n}", `module "NAME" { script = "…" } inside pipeline`},
