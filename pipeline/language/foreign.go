@@ -22,7 +22,9 @@ var (
 		"working-directory": dirHint, "working_directory": dirHint, "workdir": dirHint, "dir": dirHint, "cwd": dirHint,
 		"manual": approvalHint, "input": approvalHint, "environments": approvalHint,
 		"on_failure": onFailureHint, "on_error": onFailureHint, "fail_fast": onFailureHint,
-		"container": imageHint, "docker": imageHint,
+		"container": imageHint, "docker": imageHint, "services": serviceHint, "ports": portsHint,
+		"volumes": volumesHint, "volume": volumesHint, "mounts": volumesHint,
+		"call": childHint, "workflow": childHint, "workflow_call": childHint, "subworkflow": childHint, "subdag": childHint,
 		"always": "write always_run = true",
 		"name":   nameHint, "id": nameHint, "label": nameHint,
 		"cron": scheduleHint, "on": scheduleHint,
@@ -39,8 +41,22 @@ var (
 		"agent":   requiresHint + ", in a module",
 		"runs-on": requiresHint + ", in a module",
 		"script":  moduleHint, "command": moduleHint, "run": moduleHint,
+		"notification": notifyHint, "notifications": notifyHint, "mailOn": notifyHint, "slack": notifyHint, "alerts": notifyHint,
 		"name": nameHint, "artifacts": outputsHint + ", in a module",
 		"maxActiveSteps": "write max_parallel = 4", "max-parallel": "write max_parallel = 4",
+	}
+)
+
+// Of a container beside a module, and of a notification.
+var (
+	foreignInService = map[string]string{
+		"ports": portsHint, "port": portsHint, "expose": portsHint, "volumes": "a service has no directory of the machine: a script of the module can load what it needs",
+		"environment": envHint, "healthcheck": healthHint, "health_check": healthHint, "health_cmd": healthHint, "options": healthHint,
+		"entrypoint": `write command = ["program", "argument"]`, "credentials": `write registry_auth = "SECRET" in the module`,
+	}
+	foreignInNotify = map[string]string{
+		"when": onEventHint, "events": onEventHint, "if": onEventHint, "on_failure": onEventHint,
+		"slack": webhookHint, "url": webhookHint, "channel": webhookHint, "to": webhookHint, "mail": webhookHint, "email": webhookHint,
 	}
 )
 
@@ -59,6 +75,14 @@ const (
 	whenHint     = "write when = CONDITION"
 	envHint      = `write env = { NAME = "value" }`
 	imageHint    = `write image = "golang:1.26"`
+	serviceHint  = `write service "NAME" { image = "postgres:18" } for each`
+	portsHint    = "leave it out: a module reaches all ports of a service, by its name"
+	healthHint   = `write health = "pg_isready", a script that runs in the service until it succeeds`
+	volumesHint  = `write caches = ["NAME"] for a directory that the worker keeps, $PIPELINED_CACHE/NAME`
+	childHint    = `write pipeline = "FILE.hcl" and variables = { NAME = value }`
+	notifyHint   = `write notify "NAME" { webhook = "NAME" }, or with a command in place of webhook`
+	onEventHint  = `write on = ["failure", "recovery"]`
+	webhookHint  = `an admin adds the address (pipelined webhooks add NAME URL -format slack): write webhook = "NAME"`
 	timeoutHint  = `write timeout = "10m"`
 	// The word stands for three things.
 	onFailureHint = `in the pipeline, on_failure = "continue" runs what does not depend on a failure; here, ignore_failure = true does not count this module's, and hooks { on_failure = SCRIPT } runs a script after it`
@@ -89,6 +113,10 @@ func foreignHint(where, name string) string {
 		return foreignInPipeline[name]
 	case "workspace":
 		return foreignInWorkspace[name]
+	case serviceBlock:
+		return foreignInService[name]
+	case notifyBlock:
+		return foreignInNotify[name]
 	}
 
 	return ""
