@@ -139,15 +139,15 @@ func (s *simulation) play(workers []*Worker) {
 
 		for s.now = s.ends[0].at; len(s.ends) > 0 && s.ends[0].at == s.now; {
 			e := s.ends.pop()
+			if l := s.limit(&s.p.Modules[e.module]); l != nil {
+				l.Running--
+			}
 			if e.worker == nil {
 				s.done(e.module)
 				continue
 			}
 			e.worker.Leave(s.classes[e.module])
 			s.run.Running--
-			if l := s.limit(&s.p.Modules[e.module]); l != nil {
-				l.Running--
-			}
 			for _, key := range s.p.Modules[e.module].Locks {
 				limits := s.held[key]
 				at := slices.Index(limits, s.p.Modules[e.module].LockLimit(key))
@@ -158,7 +158,8 @@ func (s *simulation) play(workers []*Worker) {
 	}
 }
 
-// offer makes open modules ready if their locks are free.
+// offer makes open modules ready if their locks are free, and begins pipelines that their
+// limit allows.
 func (s *simulation) offer() {
 	var locked []int
 
@@ -169,7 +170,12 @@ func (s *simulation) offer() {
 		case s.skipped(m) || m.Approval != nil:
 			s.out[i] = Simulated{Start: s.now, End: s.now, Skipped: s.skipped(m)}
 			s.done(i)
+		case m.Child != nil && s.limit(m).full():
+			locked = append(locked, i)
 		case m.Child != nil: // it takes no slot
+			if l := s.limit(m); l != nil {
+				l.Running++
+			}
 			s.out[i] = Simulated{Start: s.now, End: s.now + s.expected[i]}
 			s.ends.push(simulatedEnd{s.out[i].End, i, nil})
 		case s.locked(m):

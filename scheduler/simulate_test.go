@@ -22,6 +22,7 @@ func TestSimulate(t *testing.T) {
 	skip := func(m pipeline.Module) pipeline.Module { m.Skip = "no"; return m }
 	tag := func(m pipeline.Module) pipeline.Module { m.Requires.Tags = []string{"gpu"}; return m }
 	limit := func(m pipeline.Module, n int) pipeline.Module { m.Of, m.MaxParallel = "block", n; return m }
+	child := func(m pipeline.Module) pipeline.Module { m.Child = &pipeline.Child{}; return m }
 	ask := func(m pipeline.Module) pipeline.Module { m.Approval = &pipeline.Approval{}; return m }
 	for _, tc := range []struct {
 		name string
@@ -32,6 +33,8 @@ func TestSimulate(t *testing.T) {
 		{"a chain", []pipeline.Module{mod("1a"), mod("2b", "1a"), mod("3c", "2b")}, "1a 0-1 2b 1-3 3c 3-6"},
 		{"a lock", []pipeline.Module{lock(mod("1a"), "k"), lock(mod("2b"), "k"), mod("1c")}, "1a 0-1 2b 1-3 1c 0-1"},
 		{"one instance at a time", []pipeline.Module{limit(mod("1a"), 1), limit(mod("2b"), 1), mod("1c")}, "1a 2-3 2b 0-2 1c 0-1"},
+		{"pipelines take no slot", []pipeline.Module{child(mod("1a")), child(mod("2b")), child(mod("3c")), mod("1d", "3c")}, "1a 0-1 2b 0-2 3c 0-3 1d 3-4"},
+		{"one pipeline at a time", []pipeline.Module{limit(child(mod("1a")), 1), limit(child(mod("2b")), 1), limit(child(mod("1c")), 1)}, "1a 0-1 2b 1-3 1c 3-4"},
 		{"an approval takes no slot", []pipeline.Module{ask(mod("9a")), mod("1b", "9a")}, "9a 0-0 1b 0-1"},
 		{"what is skipped", []pipeline.Module{skip(mod("9a")), mod("9b", "9a"), mod("1c")}, "9a skipped 9b skipped 1c 0-1"},
 		{"no worker has it", []pipeline.Module{tag(mod("1a")), mod("1b", "1a"), mod("1c")}, "1a stuck 1b stuck 1c 0-1"},
