@@ -241,9 +241,17 @@ func (d *Downloader) downloadLocated(ctx context.Context, limit *rate.Limiter, h
 		}
 		return failed
 	case unasked != nil:
-		return pipeline.Errorf(pipeline.Unavailable, "%d blobs (first %.12s) are not here, and a node that may have them cannot be asked: %w", len(want), want[0], unasked)
+		return pipeline.Errorf(pipeline.Unavailable, "%s not here, and a node that may have it cannot be asked: %w", missing(want), unasked)
 	}
-	return pipeline.Errorf(pipeline.NotFound, "%d blobs (first %.12s) are on no node that answers", len(want), want[0])
+	return pipeline.Errorf(pipeline.NotFound, "%s on no node that answers", missing(want))
+}
+
+// missing names blobs as the subject of a sentence, with its verb.
+func missing(want []pipeline.Digest) string {
+	if len(want) == 1 {
+		return fmt.Sprintf("blob %.12s is", want[0])
+	}
+	return fmt.Sprintf("%d blobs (first %.12s) are", len(want), want[0])
 }
 
 // Locate asks nodes, this one included if it is listed, which of the blobs they

@@ -62,6 +62,9 @@ func TestDownloader_Fetch_missing(t *testing.T) {
 	if pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("kind %v of %v, want not_found", pipeline.KindOf(err), err)
 	}
+	if want := fmt.Sprintf("blob %.12s is on no node that answers", nowhere); fmt.Sprint(err) != want {
+		t.Errorf("%v, want %s", err, want)
+	}
 	n.nodes["n1"].wantAll([]pipeline.Digest{there})
 
 	// A node that counts as alive and does not answer may have it.
