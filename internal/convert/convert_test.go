@@ -158,6 +158,10 @@ func TestConvert_meaning(t *testing.T) {
 		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, strategy: {matrix: {Item: '${{ fromJSON(needs.a.outputs.v) }}'}}, steps: [{run: 'echo ${{ matrix.Item }}'}]}"):      `for_each = jsondecode(try(module.a.result.v, "")) depends_on`,
 		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, strategy: {matrix: {b: [1], item: '${{ fromJSON(needs.a.outputs.v) }}'}}, steps: [{run: 'echo ${{ matrix.b }}'}]}"): `when = false`,
 		"concurrency: {group: '${{ github.head_ref || github.run_id }}'}\n" + job("    steps: [{run: echo}]\n"):                                                                                                                                       "# not converted (line 1): concurrency: ${{ github.head_ref || github.run_id }}: a group is known before there is a run",
+		// Of which nothing is converted must not succeed.
+		job("    steps: [{uses: a/b@v1}]\n"):              "when = false",
+		two("{uses: a/b@v1}"):                             "timeout = \"6h\" shell = \"bash\"",
+		job("    steps: [{uses: actions/checkout@v4}]\n"): `command = ["true"]`,
 		// No shell replaces variables in a script of Python.
 		two("{shell: python, run: \"print('${{ secrets.X }}')\"}"): "# not converted (line 5): step run: print('${{ secrets.X }}'): secrets.x",
 		// Limits.

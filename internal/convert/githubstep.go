@@ -57,8 +57,14 @@ func (j *job) script() (script string, hooks *body) {
 	if join := j.join(after); join != "" {
 		hooks.attr("after", heredoc(enter+join, 3))
 	}
+	if len(parts) > 0 && !slices.ContainsFunc(parts, part.runs) {
+		j.blocked = true // a success would let run what needs it
+	}
 	return j.join(parts), hooks
 }
+
+// runs reports whether the step is more than a comment.
+func (p part) runs() bool { return !strings.HasPrefix(p.text, "# not converted") }
 
 // stepName is how a note names a step.
 func stepName(st *actionlint.Step) string {
@@ -83,7 +89,7 @@ func (j *job) join(parts []part) string {
 	var texts []string
 	runs := 0
 	for _, p := range parts {
-		if !strings.HasPrefix(p.text, "# not converted") {
+		if p.runs() {
 			runs++
 		}
 	}
