@@ -105,7 +105,7 @@ func (c *Cluster) Members(context.Context) (wire.MemberList, error) {
 
 	leader, _, _ := c.cfg.Members.Leader()
 	for _, m := range c.cfg.Members.Members() {
-		if m.Status == cluster.StatusLeft {
+		if hasLeft(m, records[m.ID]) {
 			continue
 		}
 		if m.ID == leader.ID {
@@ -115,6 +115,13 @@ func (c *Cluster) Members(context.Context) (wire.MemberList, error) {
 	}
 	slices.SortFunc(out.Members, func(a, b wire.Member) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// hasLeft reports whether a member has left the cluster. A node that was paused or cut off
+// meanwhile only sees that it has failed; the state knows that its copies were evacuated,
+// and raft has removed it.
+func hasLeft(m cluster.Member, record fsm.WorkerRecord) bool {
+	return m.Status == cluster.StatusLeft || m.Status == cluster.StatusFailed && record.Evacuated && m.RaftRole == cluster.RoleNone
 }
 
 // memberOf is what the API shows of a member. A node that said that it restarts

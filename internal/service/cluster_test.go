@@ -329,6 +329,27 @@ func TestCluster_Members_away(t *testing.T) {
 	}
 }
 
+// A node that was paused while another left takes that for failed; the state says that it
+// has left. One that ended before raft has removed it has failed.
+func TestCluster_Members_left(t *testing.T) {
+	r := newRig(t)
+	for _, id := range []pipeline.NodeID{"n2", "n3", "n4"} {
+		m := cluster.Member{ID: id, Name: string(id), Status: cluster.StatusFailed, RaftRole: cluster.RoleNone}
+		if id == "n3" {
+			m.RaftRole = cluster.RoleVoter
+		}
+		r.cluster.others = append(r.cluster.others, m)
+		r.apply(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id}, Only: "stop"}})
+		if id != "n4" {
+			r.apply(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id}, Only: "evacuated"}})
+		}
+	}
+	list, err := clusterOf(r, "", nil).Members(t.Context())
+	if err != nil || len(list.Members) != 3 || list.Members[0].ID != "n3" || list.Members[1].ID != "n4" {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
 // The deadline of a drain is stored, and goes when the drain ends.
 func TestCluster_Drain_deadline(t *testing.T) {
 	r := newRig(t)
