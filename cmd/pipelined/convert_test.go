@@ -46,7 +46,7 @@ func TestConvert(t *testing.T) {
 			t.Errorf("%q: exit %d\n%s\n%s", tc.args, code, stdout, stderr)
 		}
 	}
-	if text, err := os.ReadFile("new.hcl"); err != nil || !strings.Contains(string(text), `script = "echo hello"`) {
+	if text, err := os.ReadFile("new.hcl"); err != nil || !strings.Contains(string(text), `"echo hello"`) {
 		t.Errorf("new.hcl: %v, %s", err, text)
 	}
 	if text, err := os.ReadFile("there.hcl"); err != nil || string(text) != "mine" {
