@@ -179,6 +179,7 @@ func TestConvert_meaning(t *testing.T) {
 		"type: graph\nsteps: [{name: a, command: a, output: X}, {name: b, command: b, preconditions: [{condition: $X, expected: \"1\"}]}]\n": "when = false",
 		"schedule: CRON_TZ=Asia/Tokyo 0 2 * * *\nsteps: [{command: a}]\n":                                                                    `schedule { cron = "0 2 * * *" timezone = "Asia/Tokyo" }`,
 		"schedule: 0 2 * * *\nsteps: [{command: a}]\n":                                                                                       "# not converted (line 1): the zone of schedule: it was that of Dagu's machine, and is UTC",
+		"steps: [{name: \"" + strings.Repeat("ab-", 30) + "\", command: a}]\n":                                                               `module "` + strings.Repeat("ab-", 19) + `a" {`,
 		// Containers.
 		job("    container: {image: \"go:1\", env: {A: \"1\"}, options: --cpus 2}\n    services:\n      my-db: {image: \"pg:1\", env: {P: q}, options: --health-cmd \"pg_isready -q\" --health-retries 5 --shm-size 1g}\n    steps: [{run: echo | cat}, {uses: actions/setup-go@v5}]\n"): `env = { A = "1" } timeout = "6h" image = "go:1" script = <<-SH echo | cat SH service "my-db" { image = "pg:1" env = { P = "q" } health = "pg_isready -q" }`,
 		job("    container: alpine\n    steps: [{run: echo, shell: bash}]\n"):                                       `image = "alpine" shell = "bash"`,

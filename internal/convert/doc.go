@@ -85,9 +85,13 @@ func Convert(format Format, fileName string, text []byte) (Result, error) {
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 
+// maxName leaves room, in the 64 bytes of a name, for what keeps two of them apart.
+const maxName = 58
+
 // pipelineName makes a name of the language out of a text.
 func pipelineName(text string) string {
 	name := strings.Trim(notInNames.ReplaceAllString(text, "-"), "-")
+	name = strings.TrimRight(name[:min(len(name), maxName)], "-")
 	if name == "" {
 		return "pipeline"
 	}
