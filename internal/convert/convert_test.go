@@ -158,6 +158,11 @@ func TestConvert_meaning(t *testing.T) {
 		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, strategy: {matrix: {Item: '${{ fromJSON(needs.a.outputs.v) }}'}}, steps: [{run: 'echo ${{ matrix.Item }}'}]}"):      `for_each = jsondecode(try(module.a.result.v, "")) depends_on`,
 		jobs("a: {runs-on: x, outputs: {v: '${{ steps.s.outputs.v }}'}, steps: [{id: s, run: echo}]}", "c: {needs: a, runs-on: x, strategy: {matrix: {b: [1], item: '${{ fromJSON(needs.a.outputs.v) }}'}}, steps: [{run: 'echo ${{ matrix.b }}'}]}"): `when = false`,
 		"concurrency: {group: '${{ github.head_ref || github.run_id }}'}\n" + job("    steps: [{run: echo}]\n"):                                                                                                                                       "# not converted (line 1): concurrency: ${{ github.head_ref || github.run_id }}: a group is known before there is a run",
+		// What GitHub takes in another form.
+		job("    strategy: {matrix: {tags: ['', x]}}\n    steps: [{run: echo}]\n"):                           `for_each = { "1" = { tags = "" } x = { tags = "x" } }`,
+		"concurrency: {group: '${{ github.head_ref }}'}\n" + job("    steps: [{run: echo}]\n"):               `group = "group-${git.branch}"`,
+		job("    strategy: {matrix: {py: ['3.6']}}\n    steps: [{run: echo, if: \"matrix.py >= '3.6'\"}]\n"): `${try(tonumber(matrix.py) >= tonumber("3.6"), false)}`,
+		two("{run: 'echo ${{ vars.Foo }} ${{ vars.foo }}'}"):                                                 "echo ${var.Foo} ${var.Foo}",
 		// Of which nothing is converted must not succeed.
 		job("    steps: [{uses: a/b@v1}]\n"):              "when = false",
 		two("{uses: a/b@v1}"):                             "timeout = \"6h\" shell = \"bash\"",

@@ -31,22 +31,23 @@ type workflow struct {
 
 // variable is a variable of the pipeline. Without a value it must be given.
 type variable struct {
+	name        string // as it was first written; GitHub takes every case
 	kind        kind
 	value       string
 	description string
 	options     []string
 }
 
-// declare adds a variable, if there is none of the name, and gives the kind of the one
-// that there is.
-func (w *workflow) declare(name string, v variable) kind {
+// declare adds a variable, if there is none of the name, and gives the one that there is.
+func (w *workflow) declare(name string, v variable) variable {
 	key := strings.ToLower(name)
 	if has, is := w.variables[key]; is {
-		return has.kind
+		return has
 	}
+	v.name = name
 	w.variables[key] = v
 	w.names = append(w.names, name)
-	return v.kind
+	return v
 }
 
 // jsonDefault makes JSON of the default of a variable that is read as such: an empty
@@ -350,6 +351,9 @@ func (w *workflow) concurrency(head *body) {
 	if strings.Contains(group, "run.") { // each run has one of its own
 		w.note(nil, c.Pos, "concurrency: "+c.Group.Value, "a group is known before there is a run: leave github.run_id out")
 		return
+	}
+	if !strings.HasPrefix(group, `"`) { // it may be empty, which no group is
+		group = `"group-${` + group + `}"`
 	}
 	b := &body{}
 	b.attr("group", group)

@@ -37,9 +37,8 @@ func (s *scope) context(path []string) (value, error) {
 	case "inputs":
 		return s.input(name)
 	case "vars":
-		name = s.spelled(name)
-		s.w.declare(name, variable{kind: textKind, value: `""`, description: "A variable of the repository at GitHub"})
-		return value{expr: "var." + name, kind: textKind}, nil
+		v := s.w.declare(s.spelled(name), variable{kind: textKind, value: `""`, description: "A variable of the repository at GitHub"})
+		return value{expr: "var." + v.name, kind: v.kind}, nil
 	case "matrix":
 		return s.matrix(path)
 	case "needs":
@@ -91,8 +90,8 @@ func (s *scope) github(path []string, name string) (value, error) {
 }
 
 func (s *scope) input(name string) (value, error) {
-	name = s.spelled(name)
-	return value{expr: "var." + name, kind: s.w.declare(name, variable{kind: textKind, value: `""`, description: "An input of the workflow"})}, nil
+	v := s.w.declare(s.spelled(name), variable{kind: textKind, value: `""`, description: "An input of the workflow"})
+	return value{expr: "var." + v.name, kind: v.kind}, nil
 }
 
 func (s *scope) matrix(path []string) (value, error) {

@@ -367,6 +367,9 @@ func (s *scope) compare(n *actionlint.CompareOpNode) (value, error) {
 			b.expr = strings.Trim(b.expr, `"`)
 		}
 	}
+	if !n.Kind.IsEqualityOp() && (a.kind != numberKind || b.kind != numberKind) { // GitHub makes numbers of both; nothing is less than what is none
+		return value{expr: "try(tonumber(" + a.expr + ") " + n.Kind.String() + " tonumber(" + b.expr + "), false)", kind: boolKind}, nil
+	}
 	return value{expr: a.inner() + " " + n.Kind.String() + " " + b.inner(), kind: boolKind, operator: true}, nil
 }
 

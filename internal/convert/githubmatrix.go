@@ -55,7 +55,7 @@ func (j *job) matrix(m *actionlint.Matrix) {
 		j.axisNames[strings.ToLower(name)] = true
 		j.bools[strings.ToLower(name)] = !slices.ContainsFunc(combos, func(c combination) bool { return c[name] != "true" && c[name] != "false" })
 	}
-	if m.Include == nil && m.Exclude == nil && !slices.ContainsFunc(rows, func(r *actionlint.MatrixRow) bool { return slices.ContainsFunc(r.Values, isObject) }) {
+	if m.Include == nil && m.Exclude == nil && !slices.ContainsFunc(rows, func(r *actionlint.MatrixRow) bool { return slices.ContainsFunc(r.Values, isNoKey) }) {
 		var axes []pair
 		for _, r := range rows {
 			var values []string
@@ -167,7 +167,11 @@ func (j *job) assigned(list *actionlint.MatrixCombinations) []combination {
 	return out
 }
 
-func isObject(v actionlint.RawYAMLValue) bool { return v.Kind() != actionlint.RawYAMLValueKindString }
+// isNoKey reports whether a value cannot be part of the name of an instance.
+func isNoKey(v actionlint.RawYAMLValue) bool {
+	text, is := v.(*actionlint.RawYAMLString)
+	return !is || text.Value == ""
+}
 
 // raw writes a value of a matrix. A number stays a text, since 1.20 is no 1.2.
 func (j *job) raw(v actionlint.RawYAMLValue) string {
