@@ -182,9 +182,9 @@ func (d *Departure) stay(ctx context.Context, why error) {
 func (d *Departure) Leave(ctx context.Context) error {
 	err := d.withdraw(ctx)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
+		short, cancel := context.WithTimeout(ctx, leaveLimit)
 		defer cancel()
-		err = d.cfg.Cluster.Leave(ctx)
+		err = d.cfg.Cluster.Leave(short)
 	}
 	if err != nil {
 		d.stay(ctx, err)

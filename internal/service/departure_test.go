@@ -263,14 +263,21 @@ func TestDeparture_Leave_evacuates(t *testing.T) {
 
 // A node that is stopped while it leaves ends at once, and stays a member.
 func TestDeparture_Leave_stopped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, d := departing(t, false)
-		n.until = time.Now()
-		ctx, stop := context.WithCancel(t.Context())
-		n.evacuate = func(ctx context.Context) error { stop(); return ctx.Err() }
-		began := time.Now()
-		if err := d.Leave(ctx); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second || n.record(t).Draining {
-			t.Errorf("got %v after %s, %+v", err, time.Since(began), n.record(t))
-		}
-	})
+	for name, during := range map[string]func(n *busyNode, wait func(context.Context) error){
+		"while it copies":               func(n *busyNode, wait func(context.Context) error) { n.evacuate = wait },
+		"while it waits for the leader": func(n *busyNode, wait func(context.Context) error) { n.leave = wait },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, d := departing(t, false)
+				n.until = time.Now()
+				ctx, stop := context.WithCancel(t.Context())
+				during(n, func(ctx context.Context) error { stop(); <-ctx.Done(); return context.Cause(ctx) })
+				began := time.Now()
+				if err := d.Leave(ctx); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second || n.record(t).Draining {
+					t.Errorf("got %v after %s, %+v", err, time.Since(began), n.record(t))
+				}
+			})
+		})
+	}
 }
