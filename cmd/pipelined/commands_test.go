@@ -70,7 +70,7 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"submit"}, "submit: no FILE is given, and this directory has no pipeline.hcl: pipelined init writes one"},
 		{[]string{"graph"}, "graph: no FILE is given, and this directory has no pipeline.hcl: pipelined init writes one"},
 		{[]string{"run", "a.hcl", "b.hcl"}, `unexpected argument "b.hcl": run takes at most one FILE`},
-		{[]string{"plan", ".github/workflows/ci.yml"}, ".github/workflows/ci.yml is a file of another tool: a pipeline is written in HCL; pipelined init writes one for this directory, pipelined convert one out of a workflow of GitHub Actions or a DAG of Dagu"},
+		{[]string{"plan", ".github/workflows/ci.yml"}, ".github/workflows/ci.yml is a file of another tool: a pipeline is written in HCL; pipelined init writes one for this directory, pipelined convert makes one of a workflow of GitHub Actions or a DAG of Dagu"},
 		{[]string{"init", "nowhere"}, "init: nowhere: no such file or directory"},
 		{[]string{"init", "main.go"}, "init: main.go is no directory: init takes the directory of a project"},
 		{[]string{"submit", "nofile.hcl"}, "read pipeline: nofile.hcl does not exist: pipelined init writes one"},

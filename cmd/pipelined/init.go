@@ -158,7 +158,7 @@ func notPipeline(name string) error {
 	if foreignFile(name) {
 		advice := "pipelined init writes one for this directory"
 		if ext := filepath.Ext(name); ext == ".yml" || ext == ".yaml" {
-			advice += ", pipelined convert one out of a workflow of GitHub Actions or a DAG of Dagu"
+			advice += ", pipelined convert makes one of a workflow of GitHub Actions or a DAG of Dagu"
 		}
 		return usagef("%s is a file of another tool: a pipeline is written in HCL; %s", name, advice)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -16,15 +17,20 @@ type schemaCommand struct{ env *environment }
 
 func (c schemaCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "schema", Usage: "prints the blocks and attributes of the pipeline language", ArgsUsage: "[BLOCK]",
-		Description: "Prints each attribute with type, default and purpose. BLOCK is a block such as module or module.retry (default all).",
+		Name: "schema", Usage: "prints the blocks and attributes of the pipeline language", ArgsUsage: "[BLOCK|ATTRIBUTE]",
+		Description: "Prints each attribute with type, default and purpose. BLOCK is a block such as module or module.retry, ATTRIBUTE an attribute such as cache or module.env (default all).",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(0, 1, func(_ context.Context, cmd *cli.Command) error {
 			schema := language.DescribeLanguage()
 			if name := cmd.Args().First(); name != "" {
 				found, paths := findBlocks(schema.Blocks, "", name)
 				if len(found) == 0 {
-					return usagef("schema: the language has no block %q%s", name, terminal.DidYouMean(name, paths))
+					var more []string
+					found, more = findAttributes(schema.Blocks, "", name)
+					paths = append(paths, more...)
+				}
+				if len(found) == 0 {
+					return usagef("schema: the language has no block or attribute %q%s", name, cmp.Or(terminal.DidYouMean(name, paths), ": pipelined schema lists all"))
 				}
 
 				schema.Blocks = found
@@ -51,6 +57,29 @@ func findBlocks(blocks []language.SchemaBlock, outer, name string) (found []lang
 
 		inner, more := findBlocks(b.Blocks, path, name)
 		found, paths = append(found, inner...), append(paths, more...)
+	}
+	return found, paths
+}
+
+// findAttributes gives the blocks that have an attribute of a name, with that one alone,
+// and what could have been meant.
+func findAttributes(blocks []language.SchemaBlock, outer, name string) (found []language.SchemaBlock, paths []string) {
+	for _, b := range blocks {
+		path := strings.TrimPrefix(outer+"."+b.Name, ".")
+		one, inner := b, b.Blocks
+		one.Attributes, one.Blocks = nil, nil
+		for _, a := range b.Attributes {
+			paths = append(paths, a.Name)
+			if name == a.Name || strings.HasSuffix("."+path+"."+a.Name, "."+name) {
+				one.Attributes = append(one.Attributes, a)
+			}
+		}
+		if len(one.Attributes) > 0 {
+			found = append(found, one)
+		}
+
+		more, names := findAttributes(inner, path, name)
+		found, paths = append(found, more...), append(paths, names...)
 	}
 	return found, paths
 }

@@ -26,6 +26,15 @@ func TestSchema(t *testing.T) {
 	if _, out, _ := newCommand(t, nil).exec("schema", "module.hooks"); strings.Contains(out, "whole run") || !strings.Contains(out, "on_success") {
 		t.Errorf("schema module.hooks:\n%s", out)
 	}
+	for name, want := range map[string]string{"caches": "module", "module.env": "module", "not_in_parallel": "module", "registry_auth": "module"} {
+		attribute := name[strings.LastIndex(name, ".")+1:]
+		if code, out, errs := newCommand(t, nil).exec("schema", name); code != 0 || !strings.HasPrefix(out, want) || !strings.Contains(out, "\n  "+attribute+" ") || strings.Contains(out, "\n  command ") {
+			t.Errorf("schema %s: code %d, %s\n%s", name, code, errs, out)
+		}
+	}
+	if code, _, errs := newCommand(t, nil).exec("schema", "not_in_paralel"); code != exitUsage || !strings.Contains(errs, `did you mean "not_in_parallel"?`) {
+		t.Errorf("schema not_in_paralel: code %d, %s", code, errs)
+	}
 	if code, _, errs := newCommand(t, nil).exec("schema", "modul"); code != exitUsage || !strings.Contains(errs, `did you mean "module"?`) {
 		t.Errorf("schema modul: code %d, %s", code, errs)
 	}
