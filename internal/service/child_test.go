@@ -45,6 +45,27 @@ const innerText = `pipeline "inner" {
   module "m" { command = ["echo", var.word] }
 }`
 
+// Who asks about a module learns why the run of its pipeline waits.
+func TestChildren_waits(t *testing.T) {
+	r := newRig(t)
+	children := service.NewChildren(service.ChildrenConfig{State: r.state, Compiler: r.compiler, Vault: r.vault})
+	first, err := r.runs.Submit(t.Context(), sam, "", source("  concurrency {\n    group = \"g-hello\"\n  }\n  module \"b\" {\n    command = [\"true\"]\n  }\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, def := parentOf(t, r, "", innerText)
+	child, raw, err := children.Prepare(t.Context(), parent, def, def.Module("a"), nil)
+	if err == nil {
+		_, err = r.state.Propose(t.Context(), &fsm.Command{At: at, Spawn: &fsm.Spawn{Run: parent.ID, Module: "a", Number: 1, Child: child, Definition: raw}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := string(child.ID)
+	wantFacts(t, "a child in a queue", why(r, parent.ID, "a"), "its pipeline inner is run 3 ("+id+"), which is waiting", "running: runs as run 3 ("+id+")",
+		"run 3 waits for run "+string(first.ID)+`, which holds the concurrency group "g-hello"`)
+}
+
 // A child is what its file says, sealed as every definition, and parent and child are shown
 // with each other.
 func TestChildren_Prepare(t *testing.T) {

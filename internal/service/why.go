@@ -43,7 +43,7 @@ func (r *Runs) Why(ctx context.Context, id pipeline.RunID, module string) (wire.
 		if module != "" && m.Of != module && !pipeline.Selects(module, m.Name) {
 			continue
 		}
-		facts := moduleFacts(&run, m)
+		facts := append(moduleFacts(&run, m), r.childWaits(m)...)
 		if fact := r.placementFact(ctx, defs[m.Name], m); fact != "" {
 			facts = append(facts, fact)
 		}
@@ -99,6 +99,27 @@ func dependencyFact(run *wire.Run, m *wire.Module) string {
 		parts = append(parts, fmt.Sprintf("%s (%s)", name, state))
 	}
 	return "it depends on " + strings.Join(parts, ", ")
+}
+
+// childWaits says whether the pipeline that a module runs waits for its turn, or for people.
+func (r *Runs) childWaits(m *wire.Module) (facts []string) {
+	c := m.Child()
+	if c == nil || c.State.Final() {
+		return nil
+	}
+	run, err := r.read(c.Run, 0)
+	if err != nil {
+		return nil // it was deleted meanwhile
+	}
+	if run.State == pipeline.RunWaiting && run.Reason != "" {
+		facts = append(facts, fmt.Sprintf("run %d %s", c.Number, run.Reason))
+	}
+	for i := range run.Modules {
+		if one := &run.Modules[i]; one.State == pipeline.ModuleWaiting && one.Approval != nil && one.Approval.Since != nil && len(facts) < maxDependencies {
+			facts = append(facts, fmt.Sprintf("%s of run %d %s", one.Name, c.Number, one.Reason))
+		}
+	}
+	return facts
 }
 
 func childFact(m *wire.Module, c *wire.ChildRun) string {
