@@ -212,9 +212,10 @@ func TestCluster_Health_voters(t *testing.T) {
 	r := newRig(t)
 	for want, down := range map[string][]string{
 		"": nil,
-		"voter b does not answer: 4 of 5 voters are left, and 1 more may be lost":                       {"b"},
-		"voters b, c do not answer: 3 of 5 voters are left, and the loss of one more stops the cluster": {"c", "b"},
-		"voters b, c, d do not answer: 2 of 5 voters are left, and 3 are needed":                        {"b", "c", "d"},
+		"voter b does not answer: 4 of 5 voters are left, and 1 more may be lost":                                      {"b"},
+		"voters b, c do not answer: 3 of 5 voters are left, and the loss of one more stops the cluster":                {"c", "b"},
+		"voters b, c, d do not answer: 2 of 5 voters are left, and 3 are needed":                                       {"b", "c", "d"},
+		"voters b, e (a worker now) do not answer: 3 of 5 voters are left, and the loss of one more stops the cluster": {"b", "e*"},
 	} {
 		r.cluster.others = nil
 		r.cluster.raft.Servers = []consensus.Server{{ID: "n1", Suffrage: consensus.Voter}, {ID: "s", Suffrage: consensus.Standby}}
@@ -222,6 +223,9 @@ func TestCluster_Health_voters(t *testing.T) {
 			m := cluster.Member{ID: pipeline.NodeID(name), Name: name, Status: cluster.StatusAlive}
 			if slices.Contains(down, name) {
 				m.Status = cluster.StatusFailed
+			}
+			if slices.Contains(down, name+"*") {
+				m.Mode = pipeline.ModeWorker
 			}
 			r.cluster.others = append(r.cluster.others, m)
 			r.cluster.raft.Servers = append(r.cluster.raft.Servers, consensus.Server{ID: name, Suffrage: consensus.Voter})

@@ -51,9 +51,11 @@ func (c *Cluster) Health(context.Context) wire.Health {
 // voters.
 func (c *Cluster) voterReason(info cluster.RaftInfo, members []cluster.Member) string {
 	alive := map[string]bool{string(c.cfg.Self): true}
+	workers := map[string]bool{} // they were voters before their last start, and have no raft now
 	for _, m := range members {
 		if m.Status == cluster.StatusAlive {
 			alive[string(m.ID)] = true
+			workers[string(m.ID)] = m.Mode == pipeline.ModeWorker
 		}
 	}
 
@@ -64,8 +66,12 @@ func (c *Cluster) voterReason(info cluster.RaftInfo, members []cluster.Member) s
 			continue
 		}
 		voters++
-		if !alive[s.ID] {
-			down = append(down, c.cfg.State.NodeName(pipeline.NodeID(s.ID)))
+		name := c.cfg.State.NodeName(pipeline.NodeID(s.ID))
+		switch {
+		case workers[s.ID]:
+			down = append(down, name+" (a worker now)")
+		case !alive[s.ID]:
+			down = append(down, name)
 		}
 	}
 	if len(down) == 0 {
