@@ -119,6 +119,18 @@ func TestRun_noProgram(t *testing.T) {
 	}
 }
 
+// What no engine would make is the module's mistake, too.
+func TestRun_invalid(t *testing.T) {
+	f := newFake(t)
+	f.images["db:1"], f.images["tool:1"], f.invalid = until, prints("", 0), "No command specified"
+	for want, job := range map[string]*container.Job{"image tool:1: ": f.job(t), "service db: image db:1: ": f.withService(t, time.Minute)} {
+		got := run(t, job, "tool")
+		if !strings.HasPrefix(got.report.Problem, want) || !strings.Contains(got.report.Problem, f.invalid) || got.report.Machine {
+			t.Errorf("it ended as %+v, want %q", got, want)
+		}
+	}
+}
+
 func TestRun_stopped(t *testing.T) {
 	f := newFake(t)
 	f.images["tool:1"] = func(b *box) (string, int) {

@@ -40,6 +40,8 @@ type fake struct {
 	refuse, deny int
 	boxes        map[string]*box
 	order        []string
+	// invalid is what is wrong with each container that is to be made.
+	invalid string
 	// firstChecks are the checks of the first container.
 	firstChecks []int
 	// networks are labels by name.
@@ -278,6 +280,10 @@ func (f *fake) create(w http.ResponseWriter, r *http.Request) {
 	b := &box{id: fmt.Sprintf("box%d", len(f.order)+1), kills: make(chan string, 1), done: make(chan struct{})}
 	if err := json.NewDecoder(r.Body).Decode(&b.made); err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if f.invalid != "" {
+		fail(w, http.StatusBadRequest, f.invalid)
 		return
 	}
 	if len(f.order) == 0 {

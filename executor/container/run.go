@@ -42,7 +42,7 @@ func (e *Engine) run(j *Job, argv []string, stops <-chan os.Signal, out io.Write
 	}
 	made, err := e.cli.ContainerCreate(ctx, e.options(j, argv, network))
 	if err != nil {
-		return 0, err
+		return 0, explainCreate(j.Name, err)
 	}
 	output, err := e.cli.ContainerAttach(ctx, made.ID, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
 	if err != nil {
@@ -116,6 +116,15 @@ func (e *Engine) outOfMemory(ctx context.Context, id string, likely bool) bool {
 	case <-events.Err:
 		return false
 	}
+}
+
+// explainCreate tells what no engine would make, such as a container of an image without a
+// command, or one with too little memory, from the engine's own errors.
+func explainCreate(image string, err error) error {
+	if cerrdefs.IsInvalidArgument(err) {
+		return &problem{fmt.Errorf("image %s: %w", image, err), codeEngine}
+	}
+	return err
 }
 
 // explainStart tells the module's mistakes, such as a program that the image does not

@@ -99,14 +99,17 @@ func (e *Engine) startService(ctx context.Context, j *Job, s *Service, networkNa
 	}
 	made, err := e.cli.ContainerCreate(ctx, client.ContainerCreateOptions{Config: config, HostConfig: host,
 		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{networkName: {Aliases: []string{s.Name}}}}})
-	if err != nil {
-		return "", err
-	}
-	if _, err = e.cli.ContainerStart(ctx, made.ID, client.ContainerStartOptions{}); err != nil {
-		var p *problem
-		if err = e.explainStart(ctx, made.ID, s.Image, err); errors.As(err, &p) {
-			err = &problem{fmt.Errorf("service %s: %w", s.Name, p.error), 1}
+	if err == nil {
+		if _, err = e.cli.ContainerStart(ctx, made.ID, client.ContainerStartOptions{}); err != nil {
+			err = e.explainStart(ctx, made.ID, s.Image, err)
 		}
+	} else {
+		err = explainCreate(s.Image, err)
+	}
+
+	var p *problem
+	if errors.As(err, &p) {
+		return made.ID, &problem{fmt.Errorf("service %s: %w", s.Name, p.error), 1}
 	}
 	return made.ID, err
 }

@@ -9,6 +9,8 @@
 # late: failed "timed out after 4s"
 # log late: asked to end
 # idle: failed "no output for 1s"
+# empty: failed "service web: image test/busybox:1: "
+# attempts empty: 1
 pipeline "failures" {
   workspace {
     exclude = ["**"]
@@ -46,6 +48,14 @@ pipeline "failures" {
     image   = "test/busybox:1"
     timeout = "4s"
     script  = "trap 'echo asked to end; exit 0' TERM; while true; do sleep 1; done"
+  }
+
+  module "empty" {
+    image  = "test/busybox:1"
+    script = "true"
+    service "web" {
+      image = "test/busybox:1" # which has no command
+    }
   }
 
   module "idle" {
