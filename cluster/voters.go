@@ -105,7 +105,7 @@ func (v *voterManager) improve(ctx context.Context, node *consensus.Node, term u
 		return false
 	}
 	v.log.Info("changed the cluster's voters", "change", s.change.String(), "node", name, "because", s.why)
-	return true
+	return s.change != changeTransfer // then another node makes the next one
 }
 
 // String names the change for the log.

@@ -319,6 +319,9 @@ func TestNode_TransferLeadership(t *testing.T) {
 		}
 		return nil
 	})
+	if err := nodes[0].TransferLeadership(t.Context()); err == nil || nodes[0].proposer.transferring.Load() {
+		t.Errorf("it does not lead any more: %v; as if it still handed over: %v", err, nodes[0].proposer.transferring.Load())
+	}
 }
 
 func TestOutcome(t *testing.T) {
