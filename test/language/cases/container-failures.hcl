@@ -6,7 +6,7 @@
 # absent: failed "exit code 127"
 # never: failed "is not on this machine, and pull"
 # memory: failed "exit code 137"
-# late: failed "timed out after 4s"
+# late: failed "timed out after 15s"
 # log late: asked to end
 # idle: failed "no output for 1s"
 # empty: failed "service web: image test/busybox:1: "
@@ -46,7 +46,7 @@ pipeline "failures" {
 
   module "late" {
     image   = "test/busybox:1"
-    timeout = "4s"
+    timeout = "15s"
     script  = "trap 'echo asked to end; exit 0' TERM; while true; do sleep 1; done"
   }
 
