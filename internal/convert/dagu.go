@@ -291,11 +291,9 @@ func (d *dag) schedule(e entry, after *body) {
 	}
 	var crons, zones []string
 	for _, c := range texts(times) {
-		zone, rest, is := strings.Cut(c, " ")
-		if zone, is = strings.CutPrefix(zone, "CRON_TZ="); is {
-			c = rest
-		} else {
-			zone = ""
+		zone := ""
+		if rest, ok := strings.CutPrefix(c, "CRON_TZ="); ok {
+			zone, c, _ = strings.Cut(rest, " ")
 		}
 		crons = append(crons, quote(c))
 		if !slices.Contains(zones, zone) {
