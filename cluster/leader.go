@@ -171,7 +171,7 @@ func (s *seeker) lost(a leaderAnswer) bool {
 
 // unconfirmed reports whether this leader is to be asked about this node: raft waits
 // for it to take the node in, and no member has named it (gossip alone does not admit
-// its connections), or raft has this node in its configuration and hears of no leader.
+// its connections), or raft has this node in its configuration and follows no leader.
 func (s *seeker) unconfirmed(leader pipeline.NodeID) bool {
 	node := s.view.replica.get()
 	if node == nil {

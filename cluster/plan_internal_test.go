@@ -83,7 +83,7 @@ func TestPlan(t *testing.T) {
 		{"two of five dead, one spare", "ABCDEf", []string{"a", "b", "c", "d!", "e!", "f"}, "", "voter f"},
 		{"a voter leaves: replace first", "ABCd", []string{"a", "b", "c.", "d"}, "", "voter d"},
 		{"a voter leaves, replaced", "ABCD", []string{"a", "b", "c.", "d"}, "", "remove c"},
-		{"a voter leaves, nobody for it", "ABC", []string{"a", "b", "c."}, "", "remove c"},
+		{"a voter leaves, none to replace it", "ABC", []string{"a", "b", "c."}, "", "remove c"},
 		{"two are left: one vote", "AB", []string{"a", "b"}, "", "voter to standby b"},
 		{"two stay, one of them down: it loses its vote first", "ABC", []string{"a", "b-", "c."}, "", "voter to standby b"},
 		{"the leader leaves two nodes", "Ab", []string{"a.", "b"}, "", "voter b"},
@@ -93,7 +93,7 @@ func TestPlan(t *testing.T) {
 		{"gossip calls the leader dead", "ABC", []string{"a!", "b", "c"}, "", "none"},
 		{"a voter is a worker now: replace first", "ABCd", []string{"a", "b", "c#", "d"}, "", "voter d"},
 		{"a voter is a worker now, replaced", "ABCD", []string{"a", "b", "c#", "d"}, "", "remove c"},
-		{"a voter is a worker now, nobody for it", "ABC", []string{"a", "b", "c#"}, "", "remove c"},
+		{"a voter is a worker now, none to replace it", "ABC", []string{"a", "b", "c#"}, "", "remove c"},
 		{"two voters are workers now: the others have no majority", "ABCd", []string{"a", "b#", "c#", "d"}, "", "none"},
 		{"a voter is a worker now, another is down: no change can be committed", "ABCDE", []string{"a", "b", "c#", "d-", "e-"}, "", "none"},
 	} {

@@ -262,7 +262,7 @@ func (p *proposer) Remove(ctx context.Context, id string, expect []Server) error
 
 // TransferLeadership hands leadership to the most up-to-date voter. raft may
 // refuse all writes forever afterwards (H2), so it must be the last thing that
-// a process does. If the process goes on nevertheless, the watchdog looks again.
+// a process does. If the process continues nevertheless, the watchdog looks again.
 func (p *proposer) TransferLeadership(ctx context.Context) error {
 	p.transferring.Store(true)
 	defer p.transferring.Store(false)
